@@ -1,0 +1,1 @@
+"""The `lookbook` command, a client of the HTTP API."""

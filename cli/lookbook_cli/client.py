@@ -1,0 +1,323 @@
+"""The client of Lookbook's HTTP API: time-outs, retries of reads, and errors in plain words."""
+
+import json
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote, urlsplit
+
+import requests
+
+Json = dict[str, Any]
+
+TIMEOUT = (5.0, 35.0)  # seconds to connect, and to wait for the next bytes: the API itself gives up after 30
+UPLOAD_TIMEOUT = (5.0, 120.0)  # S3 answers an upload only when it has stored all of it
+BACKOFF = (0.5, 1.0, 2.0)  # seconds before each repeat of a read
+PAGE = 100  # entries asked for at a time
+BLOCK = 256 * 1024  # bytes of a file sent at a time
+
+_TRY_AGAIN = frozenset({429, 502, 503, 504})
+_BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+
+
+class CliError(Exception):
+    """Something the user should know; its text is one plain sentence or two, without secrets."""
+
+
+class ApiError(CliError):
+    """The other side refused, failed, or could not be reached (`status` is None then).
+
+    `title` and `detail` are those of its problem document (RFC 9457), or the nearest there is.
+    """
+
+    def __init__(self, title: str, detail: str = "", status: int | None = None) -> None:
+        super().__init__(detail or title)
+        self.title = title
+        self.detail = detail
+        self.status = status
+
+
+class NotFoundError(ApiError):
+    """The API knows no such run or product; a 404 that is not its own, as of a wrong URL, stays an `ApiError`."""
+
+
+class Tokens(Protocol):
+    """Where the client gets its ID token from."""
+
+    def current(self) -> str:
+        """Return a token that is good for some minutes. Raises CliError when there is none to be had."""
+        ...
+
+    def renew(self) -> str:
+        """Return a new token, because the current one was refused."""
+        ...
+
+
+def is_local(url: str) -> bool:
+    """Tell whether a URL points at this computer."""
+    host = urlsplit(url).hostname or ""
+    return host in {"127.0.0.1", "::1", "localhost"} or host.endswith(".localhost")
+
+
+@dataclass
+class Http:
+    """Sends requests: the one place with time-outs and retries. Tests swap the session's transport and the sleep."""
+
+    session: requests.Session = field(default_factory=requests.Session)
+    sleep: Callable[[float], None] = time.sleep
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        token: str = "",
+        params: Json | None = None,
+        data: Any = None,
+        headers: dict[str, str] | None = None,
+        timeout: tuple[float, float] = TIMEOUT,
+        retry: bool = True,
+    ) -> requests.Response:
+        """Return the answer, whatever its status, with its body read.
+
+        A GET is repeated when the connection breaks or the answer is 429, 502, 503 or 504; nothing else ever is, as
+        it might be done twice. Raises ApiError when there is no answer.
+        """
+
+        def sign(request: requests.PreparedRequest) -> requests.PreparedRequest:
+            # As an `auth` of our own, so that requests does not put a ~/.netrc entry in its place.
+            if token:
+                request.headers["Authorization"] = f"Bearer {token}"
+            return request
+
+        # A proxy of the environment would not reach this computer's own ports.
+        self.session.trust_env = not is_local(url)
+        for delay in (*BACKOFF, None) if method == "GET" and retry else (None,):
+            try:
+                answer = self.session.request(
+                    method,
+                    url,
+                    params=params,
+                    data=data,
+                    headers=headers,
+                    auth=sign,
+                    timeout=timeout,
+                    allow_redirects=False,
+                )
+            except _BROKEN as error:
+                if delay is None:
+                    raise _unreachable(url, error) from error
+            except requests.RequestException as error:
+                raise _unreachable(url, error) from error
+            else:
+                if delay is None or answer.status_code not in _TRY_AGAIN:
+                    return answer
+            self.sleep(delay)
+        raise AssertionError  # the last round returns or raises
+
+
+def _unreachable(url: str, error: requests.RequestException) -> ApiError:
+    parts = urlsplit(url)
+    where = f"{parts.scheme}://{parts.netloc}"  # without path and query: a presigned URL is a secret
+    if isinstance(error, requests.exceptions.SSLError):
+        return ApiError("No secure connection", f"{where} could not prove who it is, so nothing was sent.")
+    if isinstance(error, requests.ReadTimeout):
+        return ApiError("No answer", f"{where} took too long to answer.")
+    return ApiError("Not reachable", f"{where} cannot be reached.")
+
+
+def _done(answer: requests.Response) -> bool:
+    return HTTPStatus.OK <= answer.status_code < HTTPStatus.MULTIPLE_CHOICES  # `ok` would let redirects pass
+
+
+def failure(answer: requests.Response) -> ApiError:
+    """Make an ApiError of an answer that is no success."""
+    status = answer.status_code
+    kind = answer.headers.get("Content-Type", "")
+    try:
+        body = answer.json() if "json" in kind else None
+    except ValueError:
+        body = None
+    if isinstance(body, dict) and "problem+json" in kind:
+        title = str(body.get("title") or answer.reason)
+        detail = " ".join([str(body.get("detail") or title), *_parts(body.get("errors"))])
+        return (NotFoundError if status == HTTPStatus.NOT_FOUND else ApiError)(title, detail, status)
+    # API Gateway and its authorizer answer {"message": …}; S3 answers XML with <Message>.
+    said = str(body.get("message") or "") if isinstance(body, dict) else ""
+    if not said and "xml" in kind and (found := re.search(r"<Message>([^<]{1,300})</Message>", answer.text)):
+        said = found[1]
+    title = said or answer.reason or "an error"
+    parts = urlsplit(answer.url or "")
+    return ApiError(title, f"{parts.scheme}://{parts.netloc} answered {status}: {title.rstrip('.')}.", status)
+
+
+def _parts(errors: Any) -> Iterator[str]:
+    """Say the first few of a problem's `errors`, each a text or an object that says where and what."""
+    for error in errors[:3] if isinstance(errors, list) else ():
+        if not isinstance(error, dict):
+            yield str(error)
+            continue
+        where = error.get("pointer") or error.get("field") or error.get("loc") or ""
+        what = error.get("detail") or error.get("message") or error.get("msg") or ""
+        if isinstance(where, list):
+            where = ".".join(str(part) for part in where)
+        if what:
+            yield f"({where}: {what})" if where else f"({what})"
+
+
+class Client:
+    """The HTTP API of one Lookbook. Every method raises ApiError, or CliError when the sign-in is no longer good."""
+
+    def __init__(self, api_url: str, tokens: Tokens, http: Http) -> None:
+        self.api_url = api_url
+        self._tokens = tokens
+        self._http = http
+
+    def create_run(self, name: str, scrape: str, options: Json) -> Json:
+        """Start a run on a scrape sent along, and return the run."""
+        return self._call("POST", "/api/runs", body={"name": name, "scrape": scrape, "options": options})
+
+    def create_upload(self, name: str, options: Json) -> tuple[Json, Json]:
+        """Prepare a run on a scrape too large to send along: return the run, and `{"url", "fields"}` for `upload`."""
+        answer = self._call("POST", "/api/runs", body={"name": name, "upload": True, "options": options})
+        return answer["run"], answer["upload"]
+
+    def upload(self, target: Json, path: Path, advance: Callable[[int], None]) -> None:
+        """Send a file to S3 by a presigned POST, which starts the run; calls `advance` with the bytes sent since."""
+        with path.open("rb") as source:
+            form = Form(target["fields"], source, path.stat().st_size, advance)
+            answer = self._http.send(
+                "POST",
+                target["url"],
+                data=form,
+                headers={"Content-Type": form.content_type},
+                timeout=UPLOAD_TIMEOUT,
+            )
+        if not _done(answer):
+            raise failure(answer)
+
+    def run(self, run_id: str) -> Json:
+        """Return one run."""
+        return self._call("GET", f"/api/runs/{_part(run_id)}")
+
+    def runs(self, limit: int | None) -> Iterator[Json]:
+        """Yield the runs, newest first."""
+        return self._pages("/api/runs", "runs", {}, limit)
+
+    def items(self, run_id: str, status: str | None, limit: int | None) -> Iterator[Json]:
+        """Yield what became of each product of a run."""
+        return self._pages(f"/api/runs/{_part(run_id)}/items", "items", {"status": status}, limit)
+
+    def products(self, source: str | None, limit: int | None) -> Iterator[Json]:
+        """Yield the library's products, newest first."""
+        return self._pages("/api/products", "products", {"source": source}, limit)
+
+    def product(self, product_id: str) -> Json:
+        """Return a product with its `image_list`. Raises NotFoundError."""
+        return self._call("GET", f"/api/products/{_part(product_id)}")
+
+    def models(self) -> list[Json]:
+        """Return the model photos."""
+        models: list[Json] = self._call("GET", "/api/models")["models"]
+        return models
+
+    def put_model(self, name: str, data: bytes, content_type: str) -> Json:
+        """Store a model photo under a name, in the place of an older one of that name, and return it."""
+        return self._call("PUT", f"/api/models/{_part(name)}", data=data, content_type=content_type)
+
+    def fetch(self, url: str) -> bytes:
+        """Return the bytes behind a presigned URL."""
+        answer = self._http.send("GET", url)
+        if not _done(answer):
+            raise failure(answer)
+        return answer.content
+
+    def _pages(self, path: str, key: str, params: Json, limit: int | None) -> Iterator[Json]:
+        """Yield the entries of a list, page after page, up to `limit` of them (None: all)."""
+        cursor, left = None, limit
+        while left is None or left > 0:
+            size = PAGE if left is None else min(PAGE, left)
+            page = self._call("GET", path, params={**params, "limit": size, "cursor": cursor})
+            entries = page[key] if left is None else page[key][:left]
+            yield from entries
+            left = None if left is None else left - len(entries)
+            cursor = page.get("cursor")
+            if not cursor:
+                return
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Json | None = None,
+        body: Json | None = None,
+        data: bytes | None = None,
+        content_type: str = "",
+    ) -> Json:
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            # Not escaped to ASCII: a Lambda admits 6 MB, and a Chinese scrape would double.
+            data, content_type = json.dumps(body, ensure_ascii=False).encode(), "application/json"
+        if content_type:
+            headers["Content-Type"] = content_type
+
+        def send(token: str) -> requests.Response:
+            url = self.api_url + path
+            return self._http.send(method, url, token=token, params=params, data=data, headers=headers)
+
+        answer = send(self._tokens.current())
+        if answer.status_code == HTTPStatus.UNAUTHORIZED:  # refused at the door, so nothing was done: safe to repeat
+            answer = send(self._tokens.renew())
+        if not _done(answer):
+            raise failure(answer)
+        try:
+            document = answer.json()
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            raise ApiError("Not an answer", f"{self.api_url} does not answer as a Lookbook does.")
+        return document
+
+
+def _part(text: str) -> str:
+    """Make an id one part of a path, whatever is in it."""
+    return quote(text, safe="")
+
+
+class Form:
+    """A multipart/form-data body that reads its file while it is sent.
+
+    requests would hold the whole file in memory; S3 takes no body of unknown length. So this has a length and can be
+    iterated over, which is what requests asks of a stream. `advance` is called with the bytes of the file sent since.
+    """
+
+    def __init__(self, fields: dict[str, str], source: Any, size: int, advance: Callable[[int], None]) -> None:
+        boundary = uuid.uuid4().hex
+        self.content_type = f"multipart/form-data; boundary={boundary}"
+        part = f'--{boundary}\r\nContent-Disposition: form-data; name="'
+        head = "".join(f'{part}{name}"\r\n\r\n{value}\r\n' for name, value in fields.items())
+        # The file comes last: S3 ignores what follows it.
+        head += f'{part}file"; filename="scrape"\r\nContent-Type: application/octet-stream\r\n\r\n'
+        self._head, self._tail = head.encode(), f"\r\n--{boundary}--\r\n".encode()
+        self._source, self._size, self._advance = source, size, advance
+
+    def __len__(self) -> int:
+        return len(self._head) + self._size + len(self._tail)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._head
+        left = self._size
+        while left:
+            block = self._source.read(min(BLOCK, left))
+            if not block:
+                raise CliError("The file became shorter while it was being sent, so the run was not started.")
+            left -= len(block)
+            yield block
+            self._advance(len(block))
+        yield self._tail

@@ -1,0 +1,340 @@
+"""What the command shows: tables and progress, at a terminal and in a file alike."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from typing import Self
+
+from rich import box
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from lookbook_cli.client import Json
+
+NOTHING = "-"
+WIDE = 110  # columns from which a table shows all it knows
+QUIET = 30.0  # seconds between lines about a run when there is no terminal to draw on
+
+_STYLES = {
+    "succeeded": "green",
+    "partial": "yellow",
+    "failed": "red",
+    "rejected": "red",
+    "blocked": "red",
+    "running": "cyan",
+}
+
+
+def clean(value: object) -> str:
+    """Return a text on one line without control characters: titles come from scrapes, and a terminal obeys them."""
+    return " ".join("".join(char if char.isprintable() else " " for char in str(value)).split())
+
+
+def cell(value: object) -> Text:
+    """Make a table's cell of a value; a str would be read as Rich's markup."""
+    return Text(NOTHING if value is None or value == "" else clean(value))
+
+
+def number(value: float | None, digits: int = 0) -> Text:
+    """Make a cell of a number, with thousands apart and that many decimals."""
+    return Text(NOTHING if value is None else f"{value:,.{digits}f}")
+
+
+def dollars(value: float | None) -> Text:
+    """Make a cell of US dollars: an image costs a fraction of a cent, so four decimals."""
+    return number(value, 4)
+
+
+def status(value: object) -> Text:
+    """Make a cell of a run's or an item's status."""
+    word = clean(value).replace("_", " ")
+    return Text(word, style=_STYLES.get(word, ""))
+
+
+def moment(value: object) -> Text:
+    """Make a cell of an ISO 8601 time, as the clock here shows it."""
+    try:
+        return Text(datetime.fromisoformat(str(value)).astimezone().strftime("%Y-%m-%d %H:%M"))
+    except ValueError:
+        return cell(value)
+
+
+def _table(title: str | None = None) -> Table:
+    return Table(
+        title=None if title is None else Text(clean(title), style="bold"),
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+    )
+
+
+# Rich narrows a table by the columns that may wrap, and cuts into the others only when that is not enough.
+
+
+def _fixed(table: Table, *headers: str) -> None:
+    """Add columns that keep their width: ids, which people copy, and words of ours."""
+    for header in headers:
+        table.add_column(header, no_wrap=True, overflow="ellipsis", max_width=40)
+
+
+def _numbers(table: Table, *headers: str) -> None:
+    for header in headers:
+        table.add_column(header, justify="right", no_wrap=True)
+
+
+def _flexible(table: Table, *headers: str) -> None:
+    """Add columns that take what room is left."""
+    for header in headers:
+        table.add_column(header, overflow="fold")
+
+
+def name(value: object) -> Text:
+    """Make a cell of a name or a title: one line, cut where there is no room."""
+    text = cell(value)
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
+
+
+def run_table(runs: list[Json], labels: list[str]) -> Table:
+    """Show runs side by side, one column a run, headed by its label.
+
+    Blocked, deferred and duplicate products have a row only if there are any. Seconds are wall-clock, dollars are US.
+    """
+    table = _table()
+    table.add_column("")
+    for label in labels:
+        table.add_column(cell(label), justify="right", overflow="fold")
+
+    def row(label: str, value: Callable[[Json], Text]) -> None:
+        table.add_row(label, *(value(run) for run in runs))
+
+    def count(word: str) -> Callable[[Json], Text]:
+        return lambda run: number(run["counts"].get(word, 0))
+
+    for word in ("products", "reused", "generated", "rejected", "failed"):
+        row(word, count(word))
+    for word in ("blocked", "deferred", "duplicates"):
+        if any(run["counts"].get(word) for run in runs):
+            row(word, count(word))
+    row("images new", lambda run: number(run.get("images_generated")))
+    row("seconds", lambda run: number(run.get("seconds"), 1))
+    row("dollars", lambda run: dollars(run.get("cost_usd")))
+    row("dollars saved", lambda run: dollars(run.get("saved_usd")))
+    return table
+
+
+def problem_table(problems: Iterable[Json]) -> Table:
+    """Show the products of a run that came to nothing, and why."""
+    table = _table("Problems")
+    _numbers(table, "index")
+    _fixed(table, "product", "status")
+    _flexible(table, "reason")
+    for problem in problems:
+        table.add_row(
+            cell(problem.get("index")),
+            cell(problem.get("product_id")),
+            status(problem.get("status")),
+            cell(problem.get("reason")),
+        )
+    return table
+
+
+def runs_table(runs: Iterable[Json], width: int) -> Table:
+    """Show a list of runs; in `width` columns of at least WIDE with all their counts and how long they took."""
+    wide = width >= WIDE
+    counts = ("products", "reused", "generated", "rejected", "failed") if wide else ("reused", "generated")
+    table = _table()
+    _fixed(table, "run")
+    _flexible(table, "file")
+    _fixed(table, "status")
+    _numbers(table, *counts, *(["seconds"] if wide else []), "dollars")
+    for run in runs:
+        table.add_row(
+            cell(run["run_id"]),
+            name(run.get("name")),
+            status(run["status"]),
+            *(number(run["counts"].get(word, 0)) for word in counts),
+            *([number(run.get("seconds"), 1)] if wide else []),
+            dollars(run.get("cost_usd")),
+        )
+    return table
+
+
+def items_table(items: list[Json], width: int) -> Table:
+    """Show what became of each product of a run; in fewer than WIDE columns without titles where there are reasons."""
+    reasons = any(item.get("reason") for item in items)
+    titles = width >= WIDE or not reasons
+    table = _table()
+    _numbers(table, "index")
+    _fixed(table, "product", "status")
+    _numbers(table, "images")
+    _flexible(table, *(["title"] if titles else []), *(["reason"] if reasons else []))
+    for item in items:
+        table.add_row(
+            cell(item.get("index")),
+            cell(item.get("product_id")),
+            status(item["status"]),
+            number((item.get("images_generated") or 0) + (item.get("images_reused") or 0)),
+            *([name(item.get("title"))] if titles else []),
+            *([cell(item.get("reason"))] if reasons else []),
+        )
+    return table
+
+
+def check_table(found: Iterable[Json]) -> Table:
+    """Show which products the library has images of."""
+    table = _table()
+    _fixed(table, "product", "library")
+    _numbers(table, "images")
+    _fixed(table, "variants")
+    _flexible(table, "title")
+    for product in found:
+        has = product["image_count"] > 0
+        table.add_row(
+            cell(product["product_id"]),
+            Text("has it", style="green") if has else Text("missing", style="yellow"),
+            number(product["image_count"]),
+            cell(", ".join(str(variant) for variant in product["variants"])),
+            name(product["title"]),
+        )
+    return table
+
+
+def products_table(products: Iterable[Json], width: int) -> Table:
+    """Show a list of products; in fewer than WIDE columns without their categories."""
+    wide = width >= WIDE
+    table = _table()
+    _fixed(table, "product")
+    _flexible(table, "title", *(["category"] if wide else []))
+    _fixed(table, "source")
+    _numbers(table, "images")
+    _fixed(table, "updated")
+    for product in products:
+        table.add_row(
+            cell(product["product_id"]),
+            name(product.get("title")),
+            *([name(product.get("category"))] if wide else []),
+            cell(product.get("source")),
+            number(product.get("image_count")),
+            moment(product.get("updated_at")),
+        )
+    return table
+
+
+def images_table(product: Json, width: int) -> Table:
+    """Show a product's images, the cover marked with a star; in WIDE columns or more with size, cost and time."""
+    wide = width >= WIDE
+    table = _table()
+    _numbers(table, "variant")
+    _fixed(table, "image", "method")
+    _flexible(table, "model photo")
+    _numbers(table, "pixels", *(["bytes", "dollars"] if wide else []))
+    _fixed(table, *(["made"] if wide else []))
+    _flexible(table, "licence")
+    for image in product.get("image_list", ()):
+        star = " *" if image["image_id"] == product.get("cover_image_id") else ""
+        table.add_row(
+            cell(image.get("variant")),
+            cell(str(image["image_id"])[:12] + star),
+            cell(image.get("method")),
+            cell(image.get("model_photo")),
+            cell(f"{image.get('width')}x{image.get('height')}"),
+            *([number(image.get("bytes")), dollars(image.get("cost_usd"))] if wide else []),
+            *([moment(image.get("created_at"))] if wide else []),
+            cell(image.get("licence")),
+        )
+    return table
+
+
+def models_table(models: Iterable[Json]) -> Table:
+    """Show the model photos."""
+    table = _table()
+    _flexible(table, "name")
+    _numbers(table, "pixels", "bytes")
+    for model in models:
+        table.add_row(
+            cell(model["name"]), cell(f"{model.get('width')}x{model.get('height')}"), number(model.get("bytes"))
+        )
+    return table
+
+
+def can_draw(console: Console) -> bool:
+    """Tell whether a progress bar may be drawn: at a terminal only, whatever FORCE_COLOR says."""
+    return console.is_interactive and console.file.isatty()
+
+
+def _bar(console: Console, *columns: str | ProgressColumn) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        *columns,
+        TimeElapsedColumn(),
+        console=console,
+        disable=not can_draw(console),
+        transient=True,
+    )
+
+
+@contextmanager
+def bytes_progress(console: Console, description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show how far a transfer of `total` bytes is; yields what to call with the bytes moved since."""
+    with _bar(console, DownloadColumn()) as progress:
+        task = progress.add_task(clean(description), total=total)
+        yield lambda moved: progress.advance(task, moved)
+
+
+class RunProgress(AbstractContextManager["RunProgress"]):
+    """Shows how far a run is: a live bar at a terminal; elsewhere a line now and then, or with `lines` off nothing."""
+
+    def __init__(self, console: Console, *, lines: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._bar = _bar(console, TextColumn("{task.fields[count]}"))
+        self._lines = lines and not can_draw(console)
+        self._task: TaskID | None = None
+        self._progress: Json | None = None  # the last known: it goes away when the run begins to finish
+        self._said_at = clock()
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        self._task = self._bar.add_task("", total=None, count="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def update(self, run: Json) -> None:
+        """Show the run as it is now."""
+        progress = run.get("progress")
+        self._progress = progress or self._progress
+        doing = self._doing(run["status"], live=bool(progress))
+        done, total = (self._progress["done"], self._progress["total"]) if self._progress else (0, None)
+        if self._task is not None:
+            count = f"{done:,}/{total:,} products" if total else ""
+            self._bar.update(self._task, description=doing, total=total, completed=done, count=count)
+        if self._lines and self._clock() - self._said_at >= QUIET:
+            self._said_at = self._clock()
+            count = f": {done:,} of {total:,} products" if total else ""
+            self._console.print(Text(f"{doing}{count}"), soft_wrap=True)
+
+    def _doing(self, run_status: str, *, live: bool) -> str:
+        if run_status == "awaiting_upload":
+            return "Waiting for the run to start"
+        if live:
+            return "Making images"
+        return "Finishing" if self._progress else "Reading the file"

@@ -1,0 +1,30 @@
+"""Save's handler."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from lookbook.logging import logger
+from lookbook.save import Saver
+from lookbook.settings import Settings
+from lookbook.state import ProductState
+from lookbook.tables import bind
+from lookbook.times import now
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+
+@cache
+def saver() -> Saver:
+    settings = Settings.from_environment()
+    bind(settings)
+    return Saver(settings.bucket)
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  # noqa: ARG001 - Lambda passes it
+    state = saver().save(ProductState.model_validate(event), now())
+    logger.info("product saved", extra=state.ids())
+    return state.model_dump(mode="json")

@@ -1,0 +1,101 @@
+"""Products: list them, look at one and at its images."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from aws_lambda_powertools.event_handler.api_gateway import Router
+from aws_lambda_powertools.event_handler.openapi.params import Path, Query
+
+from lookbook import aws, library
+from lookbook.api import cursor as cursors
+from lookbook.api.config import settings
+from lookbook.errors import NotFoundError
+from lookbook.runs import dollars
+from lookbook.tables import ALL_PRODUCTS, Image, Product
+
+router = Router()
+
+URL_SECONDS = 3600
+
+ProductId = Annotated[str, Path(min_length=1, max_length=128)]
+Limit = Annotated[int, Query(ge=1, le=100)]
+Cursor = Annotated[str | None, Query(max_length=2000)]
+Source = Literal["cj", "shopify", "hotmart", "scrape"]
+
+
+@router.get("/api/products", tags=["products"])
+def list_products(
+    source: Annotated[Source | None, Query()] = None, limit: Limit = 20, cursor: Cursor = None
+) -> dict[str, Any]:
+    """Products, newest change first; of one source, or of all."""
+    if source is None:
+        start = cursors.decode_key(cursor, {"listing", "updated_at", "product_id", "sort_key"})
+        page = Product.by_time.query(ALL_PRODUCTS, scan_index_forward=False, limit=limit, last_evaluated_key=start)
+    else:
+        start = cursors.decode_key(cursor, {"source", "updated_at", "product_id", "sort_key"})
+        page = Product.by_source.query(source, scan_index_forward=False, limit=limit, last_evaluated_key=start)
+    found = [_show(product) for product in page]
+    return {"products": found, "cursor": cursors.encode(page.last_evaluated_key if len(found) == limit else None)}
+
+
+@router.get("/api/products/<product_id>", tags=["products"])
+def get_product(product_id: ProductId) -> dict[str, Any]:
+    """A product and its images: one Query."""
+    product, images = _page(product_id)
+    return {**_show(product), "image_list": [_show_image(image) for image in images]}
+
+
+@router.get("/api/products/<product_id>/images", tags=["products"])
+def get_images(product_id: ProductId) -> dict[str, Any]:
+    """A product's images with links that work for an hour."""
+    _, images = _page(product_id)
+    return {"images": [_show_image(image) for image in images]}
+
+
+def _page(product_id: str) -> tuple[Product, list[Image]]:
+    product, images = library.product_page(product_id)
+    if product is None:
+        raise NotFoundError(f"The library has no product {product_id}.")
+    return product, images
+
+
+def _url(image_id: str) -> str:
+    told = settings()
+    where = {"Bucket": told.bucket, "Key": library.image_key(image_id)}
+    return aws.s3().generate_presigned_url("get_object", Params=where, ExpiresIn=URL_SECONDS)
+
+
+def _show(product: Product) -> dict[str, Any]:
+    variants = sorted(int(variant) for variant in product.variants or ())
+    return {
+        "product_id": product.product_id,
+        "title": product.title,
+        "category": product.category,
+        "source": product.source,
+        "cover_image_id": product.cover_image_id,
+        "cover_url": _url(product.cover_image_id) if product.cover_image_id else None,
+        "image_count": len(variants),
+        "variants": variants,
+        "created_at": product.created_at,
+        "updated_at": product.updated_at,
+    }
+
+
+def _show_image(image: Image) -> dict[str, Any]:
+    return {
+        "image_id": image.image_id,
+        "variant": int(image.variant),
+        "method": image.method,
+        "model_photo": image.model_photo,
+        "model_version": image.model_version,
+        "licence": image.licence,
+        "width": int(image.width),
+        "height": int(image.height),
+        "bytes": int(image.size),
+        "url": _url(image.image_id),
+        "created_at": image.created_at,
+        "run_id": image.run_id,
+        "cost_usd": dollars(image.cost_microusd),
+        "seconds": image.gpu_ms / 1000,
+    }

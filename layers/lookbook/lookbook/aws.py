@@ -1,0 +1,73 @@
+"""The AWS clients, built once and late, with time-outs, and our names for what goes wrong."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from lookbook.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_stepfunctions import SFNClient
+
+# SigV4 always: botocore would presign S3 with version 2, which enforces fewer of a POST's conditions.
+CONFIG = Config(
+    connect_timeout=3,
+    read_timeout=20,
+    retries={"total_max_attempts": 3, "mode": "standard"},
+    signature_version="s3v4",
+    s3={"addressing_style": "path"},
+)
+PLAIN_CONFIG = Config(connect_timeout=3, read_timeout=20, retries={"total_max_attempts": 3, "mode": "standard"})
+
+
+@cache
+def s3() -> S3Client:
+    return boto3.client("s3", config=CONFIG)
+
+
+@cache
+def secrets() -> SecretsManagerClient:
+    return boto3.client("secretsmanager", config=PLAIN_CONFIG)
+
+
+@cache
+def step_functions() -> SFNClient:
+    return boto3.client("stepfunctions", config=PLAIN_CONFIG)
+
+
+@cache
+def secret(secret_id: str) -> str:
+    """Return a secret's text; read once per warm function, never logged."""
+    return secrets().get_secret_value(SecretId=secret_id)["SecretString"]
+
+
+def get_object(bucket: str, key: str) -> bytes:
+    """Return an object's bytes, or raise NotFoundError."""
+    try:
+        return s3().get_object(Bucket=bucket, Key=key)["Body"].read()
+    except ClientError as error:
+        if error_code(error) in {"NoSuchKey", "404"}:
+            raise NotFoundError(f"There is no {key} in the bucket.") from error
+        raise
+
+
+def put_once(bucket: str, key: str, data: bytes, content_type: str) -> bool:
+    """Put an immutable object unless it is there already; return whether it was written."""
+    try:
+        s3().put_object(Bucket=bucket, Key=key, Body=data, ContentType=content_type, IfNoneMatch="*")
+    except ClientError as error:
+        if error_code(error) in {"PreconditionFailed", "ConditionalRequestConflict"}:
+            return False
+        raise
+    return True
+
+
+def error_code(error: ClientError) -> str:
+    return error.response.get("Error", {}).get("Code", "")

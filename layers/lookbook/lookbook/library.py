@@ -1,0 +1,133 @@
+"""Products and their images in the Library table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pynamodb.exceptions import DoesNotExist, UpdateError
+
+from lookbook.tables import ALL_PRODUCTS, PRODUCT, Image, LibraryItem, Product
+from lookbook.times import iso
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from pynamodb.expressions.condition import Condition
+
+    from lookbook.state import Item
+
+# Longer than an Express child lives, so that only a dead run's claim expires. Each pass renews it.
+CLAIM_SECONDS = 360
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What the library has of a product: filled variants, and what they once cost."""
+
+    variants: frozenset[int]
+    cost_microusd: int
+    gpu_ms: int
+
+    def covers(self, variants: int) -> bool:
+        return self.variants.issuperset(range(1, variants + 1))
+
+
+def look_up(product_ids: Iterable[str]) -> dict[str, Holding]:
+    """Return what the library holds of these products; those it does not know are left out.
+
+    One call and at most 100 eventually consistent reads per 100 ids. A product that is just being saved may be
+    missed; Check, which decides, reads consistently.
+    """
+    fields = ["product_id", "sort_key", "kind", "variants", "images_cost_microusd", "images_gpu_ms"]
+    found = Product.batch_get([(product_id, PRODUCT) for product_id in product_ids], attributes_to_get=fields)
+    return {product.product_id: holding(product) for product in found}
+
+
+def holding(product: Product) -> Holding:
+    return Holding(
+        frozenset(int(variant) for variant in product.variants or ()),
+        int(product.images_cost_microusd or 0),
+        int(product.images_gpu_ms or 0),
+    )
+
+
+def claim(item: Item, run_id: str, variants: int, now: datetime, *, reuse: bool = True) -> Product | None:
+    """Take the right to generate a product's missing images: one conditional write that also decides.
+
+    Returns the product as it now is, or None if there is nothing to claim: all variants are there, or another run
+    holds the claim. The product is created if the library does not know it.
+    """
+    moment = iso(now)
+    free = (
+        Product.claimed_by.does_not_exist()
+        | (Product.claimed_by == run_id)
+        | (Product.claim_expires_at < now.timestamp())
+    )
+    product = Product(item.product_id, PRODUCT)
+    try:
+        product.update(
+            actions=[
+                Product.kind.set(Product),
+                Product.title.set(item.title),
+                Product.category.set(item.category),
+                Product.source.set(item.source),
+                Product.source_url.set(item.image_url),
+                Product.listing.set(ALL_PRODUCTS),
+                Product.created_at.set(Product.created_at | moment),
+                Product.updated_at.set(Product.updated_at | moment),
+                Product.images_cost_microusd.set(Product.images_cost_microusd | 0),
+                Product.images_gpu_ms.set(Product.images_gpu_ms | 0),
+                Product.claimed_by.set(run_id),
+                Product.claim_expires_at.set(now.timestamp() + CLAIM_SECONDS),
+            ],
+            condition=free & _lacks_any(variants) if reuse else free,
+        )
+    except UpdateError as error:
+        if error.cause_response_code == "ConditionalCheckFailedException":
+            return None
+        raise
+    return product
+
+
+def _lacks_any(variants: int) -> Condition:
+    lacking = Product.variants.does_not_exist()
+    for variant in range(1, variants + 1):
+        lacking |= ~Product.variants.contains(variant)
+    return lacking
+
+
+def release(product_id: str, run_id: str) -> None:
+    """Give a claim up, if this run still holds it."""
+    try:
+        Product(product_id, PRODUCT).update(
+            actions=[Product.claimed_by.remove(), Product.claim_expires_at.remove()],
+            condition=Product.claimed_by == run_id,
+        )
+    except UpdateError as error:
+        if error.cause_response_code != "ConditionalCheckFailedException":
+            raise
+
+
+def get_product(product_id: str, *, consistent: bool = False) -> Product | None:
+    try:
+        return Product.get(product_id, PRODUCT, consistent_read=consistent)
+    except DoesNotExist:
+        return None
+
+
+def product_page(product_id: str, *, consistent: bool = False) -> tuple[Product | None, list[Image]]:
+    """Return a product and its images, by variant then age, in one Query."""
+    product: Product | None = None
+    images: list[Image] = []
+    for item in LibraryItem.query(product_id, consistent_read=consistent):
+        if isinstance(item, Product):
+            product = item
+        elif isinstance(item, Image):
+            images.append(item)
+    return product, sorted(images, key=lambda image: (image.variant, image.created_at))
+
+
+def image_key(image_id: str) -> str:
+    return f"images/{image_id}.jpg"

@@ -1,0 +1,31 @@
+"""What a user may ask of a run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+ModelPhotoName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+
+
+class RunOptions(BaseModel):
+    """Options of a run, the same in a scrape's `options` and in `POST /api/runs`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    variants: int = Field(3, ge=1, le=10, description="Images per product.")
+    method: Literal["auto", "catvton"] = Field(
+        "auto", description="`auto` tries garments on and rejects other products; `catvton` tries on whatever it is."
+    )
+    model_photos: list[ModelPhotoName] = Field(
+        [], max_length=10, description="Names of the model photos, one a variant; by default the first in the library."
+    )
+    reuse: bool = Field(True, description="False makes new images even of products that have some.")
+
+    @field_validator("model_photos")
+    @classmethod
+    def _once_each(cls, names: list[str]) -> list[str]:
+        if len(set(names)) != len(names):
+            raise ValueError("names a model photo twice")
+        return names

@@ -1,0 +1,129 @@
+"""A run's files in S3, and reading them a page at a time.
+
+`runs/<id>/plan.jsonl` has a line for every product asked for and says what was decided; `runs/<id>/items.jsonl` has
+those that need work, which the map reads. Outcomes of the latter are items of the Runs table. So a product that is
+reused or rejected costs no write.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal
+
+from botocore.exceptions import ClientError
+from pydantic import BaseModel
+
+from lookbook import aws
+from lookbook.runs import plain_reason
+from lookbook.tables import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAGE_BYTES = 256 * 1024
+# A request looks at no more than this much of a plan; the cursor goes on from there.
+MOST_BYTES_PER_REQUEST = 8 * PAGE_BYTES
+
+
+class PlanLine(BaseModel):
+    """What was decided about one product: reuse it, reject it, or put it to work."""
+
+    index: int
+    product_id: str
+    title: str
+    decision: Literal["reused", "rejected", "work"]
+    reason: str = ""
+    images: int = 0
+
+
+def plan_key(run_id: str) -> str:
+    return f"runs/{run_id}/plan.jsonl"
+
+
+def items_key(run_id: str, pass_number: int) -> str:
+    return f"runs/{run_id}/items-{pass_number}.jsonl"
+
+
+def outcome_key(product_id: str) -> str:
+    return f"item#{product_id}"
+
+
+def read_lines(bucket: str, key: str, offset: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a text object from a byte offset on, each with the offset after it."""
+    rest = b""
+    end = offset
+    while True:
+        try:
+            answer = aws.s3().get_object(Bucket=bucket, Key=key, Range=f"bytes={end}-{end + PAGE_BYTES - 1}")
+        except ClientError as error:
+            if aws.error_code(error) in {"InvalidRange", "NoSuchKey", "416"}:
+                return
+            raise
+        page = answer["Body"].read()
+        end += len(page)
+        *lines, rest = (rest + page).split(b"\n")
+        position = end - len(rest) - sum(len(line) + 1 for line in lines)
+        for line in lines:
+            position += len(line) + 1
+            yield position, line
+        if len(page) < PAGE_BYTES:
+            return
+
+
+def items_page(
+    bucket: str, run_id: str, *, offset: int, limit: int, status: str | None
+) -> tuple[list[dict[str, Any]], int | None]:
+    """Return up to `limit` products of a run in the order of the scrape, and the offset to go on from, if any.
+
+    With a status, only products that have it; the page may then be short of `limit` though more follow.
+    """
+    found: list[dict[str, Any]] = []
+    waiting: list[tuple[int, PlanLine]] = []
+    position = offset
+    for position, line in read_lines(bucket, plan_key(run_id), offset):
+        waiting.append((position, PlanLine.model_validate_json(line)))
+        if len(waiting) == limit:
+            shown = _shown(run_id, waiting, status)
+            room = limit - len(found)
+            found += [item for _, item in shown[:room]]
+            if len(found) == limit:
+                return found, shown[room - 1][0]
+            waiting = []
+            if position - offset > MOST_BYTES_PER_REQUEST:
+                return found, position
+    found += [item for _, item in _shown(run_id, waiting, status)]
+    return (found, None) if len(found) <= limit else (found[:limit], position)
+
+
+def _shown(run_id: str, lines: list[tuple[int, PlanLine]], status: str | None) -> list[tuple[int, dict[str, Any]]]:
+    """Join plan lines with the outcomes of those that went to work."""
+    keys = [(run_id, outcome_key(line.product_id)) for _, line in lines if line.decision == "work"]
+    outcomes = {outcome.sort_key: outcome for outcome in Outcome.batch_get(keys)} if keys else {}
+    shown = [(end, _show(line, outcomes.get(outcome_key(line.product_id)))) for end, line in lines]
+    return [(end, item) for end, item in shown if status is None or item["status"] == status]
+
+
+def _show(line: PlanLine, outcome: Outcome | None) -> dict[str, Any]:
+    item: dict[str, Any] = {
+        "index": line.index,
+        "product_id": line.product_id,
+        "title": line.title,
+        "status": "pending" if line.decision == "work" else line.decision,
+        "images_generated": 0,
+        "images_reused": line.images,
+        "cost_usd": 0.0,
+        "reason": line.reason,
+    }
+    if line.decision == "work" and outcome is not None:
+        item |= {
+            "status": outcome.status,
+            "images_generated": int(outcome.images_generated),
+            "images_reused": int(outcome.images_reused),
+            "cost_usd": outcome.cost_microusd / 1_000_000,
+            "reason": plain_reason(outcome.reason),
+        }
+    return item
+
+
+def dump(line: BaseModel) -> bytes:
+    return json.dumps(line.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"

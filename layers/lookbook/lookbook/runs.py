@@ -1,0 +1,186 @@
+"""Runs: what starts them, their records, and how they are shown."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pynamodb.exceptions import DoesNotExist, UpdateError
+
+from lookbook.errors import NotFoundError
+from lookbook.tables import RUN, Run
+from lookbook.times import iso, seconds_between
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+RUN_ID = re.compile(r"^\d{8}T\d{6}-[0-9a-f]{8}$")
+UPLOADS = "scrapes/uploads/"
+
+AWAITING_UPLOAD = "awaiting_upload"
+RUNNING = "running"
+SUCCEEDED = "succeeded"
+PARTIAL = "partial"
+FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What starts a run: its id, its name, and where its scrape is."""
+
+    run_id: str
+    name: str
+    key: str
+    version_id: str | None = None
+
+
+class _StartedByApi(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    run_id: str = Field(pattern=RUN_ID.pattern)
+    name: str
+    key: str
+
+
+class _S3Object(BaseModel):
+    key: str
+    version_id: str | None = Field(None, alias="version-id")
+    sequencer: str = ""
+
+
+class _S3Detail(BaseModel):
+    object: _S3Object
+
+
+class _S3Event(BaseModel):
+    """What we need of EventBridge's `Object Created`. Its keys are not URL-encoded."""
+
+    time: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
+    detail: _S3Detail
+
+
+def identify(execution_input: dict[str, Any]) -> Start:
+    """Return the run that an execution's input stands for.
+
+    A run's id follows from the S3 event alone, so that an event delivered twice names the same run, while the same
+    file uploaded twice is two runs.
+    """
+    if "detail" not in execution_input:
+        asked = _StartedByApi.model_validate(execution_input)
+        return Start(asked.run_id, asked.name, asked.key)
+    event = _S3Event.model_validate(execution_input)
+    uploaded = event.detail.object
+    run_id, _, name = uploaded.key.removeprefix(UPLOADS).partition("/")
+    if uploaded.key.startswith(UPLOADS) and RUN_ID.match(run_id):
+        return Start(run_id, name, uploaded.key, uploaded.version_id)
+    digest = hashlib.sha256("\n".join([uploaded.key, uploaded.version_id or "", uploaded.sequencer]).encode())
+    compact = event.time.replace("-", "").replace(":", "").removesuffix("Z")
+    return Start(f"{compact}-{digest.hexdigest()[:8]}", uploaded.key, uploaded.key, uploaded.version_id)
+
+
+def new_id(now: datetime) -> str:
+    """Return a new run's id; ids sort by time."""
+    return f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+
+
+def create(run_id: str, *, name: str, status: str, options: dict[str, Any], started_by: str, now: datetime) -> Run:
+    """Write a new run's record, with the options that were given (and no defaults)."""
+    run = Run(
+        run_id=run_id,
+        sort_key=RUN,
+        name=name,
+        status=status,
+        options=options,
+        started_by=started_by,
+        created_at=iso(now),
+    )
+    run.save(Run.run_id.does_not_exist())
+    return run
+
+
+def get(run_id: str) -> Run:
+    """Return a run's record, read consistently, or raise NotFoundError."""
+    if RUN_ID.match(run_id):
+        try:
+            return Run.get(run_id, RUN, consistent_read=True)
+        except DoesNotExist:
+            pass
+    raise NotFoundError(f"There is no run {run_id[:40]}.")
+
+
+def begin(start: Start, execution_arn: str, now: datetime) -> Run | None:
+    """Let one execution begin a run, creating its record if an upload started it; None for any other execution."""
+    run = Run(start.run_id, RUN)
+    moment = iso(now)
+    try:
+        run.update(
+            actions=[
+                Run.kind.set(Run),
+                Run.listing.set("runs"),
+                Run.name.set(Run.name | start.name),
+                Run.started_by.set(Run.started_by | f"upload of {start.key}"),
+                Run.created_at.set(Run.created_at | moment),
+                Run.started_at.set(Run.started_at | moment),
+                Run.status.set(RUNNING),
+                Run.execution_arn.set(execution_arn),
+            ],
+            condition=(Run.execution_arn.does_not_exist() | (Run.execution_arn == execution_arn))
+            & Run.finished_at.does_not_exist(),
+        )
+    except UpdateError as error:
+        if error.cause_response_code == "ConditionalCheckFailedException":
+            return None
+        raise
+    return run
+
+
+def show(run: Run, progress: dict[str, int] | None = None) -> dict[str, Any]:
+    """Return a run as the API answers it. Seconds, US dollars."""
+    seconds = None
+    if run.started_at and run.finished_at:
+        seconds = round(seconds_between(run.started_at, run.finished_at), 1)
+    counts = ("products", "reused", "generated", "rejected", "failed", "blocked", "deferred", "duplicates")
+    return {
+        "run_id": run.run_id,
+        "name": run.name,
+        "status": run.status,
+        "options": run.options or {},
+        "started_by": run.started_by,
+        "created_at": run.created_at,
+        "started_at": run.started_at,
+        "finished_at": run.finished_at,
+        "seconds": seconds,
+        "counts": {name: int(getattr(run, name) or 0) for name in counts},
+        "images_generated": int(run.images_generated or 0),
+        "images_reused": int(run.images_reused or 0),
+        "cost_usd": dollars(run.cost_microusd),
+        "gpu_seconds": (run.gpu_ms or 0) / 1000,
+        "saved_usd": dollars(run.saved_microusd),
+        "saved_gpu_seconds": (run.saved_gpu_ms or 0) / 1000,
+        "reason": run.reason,
+        "progress": progress,
+        "problems": run.problems or [],
+    }
+
+
+def dollars(microusd: float | None) -> float:
+    return round((microusd or 0) / 1_000_000, 6)
+
+
+def plain_reason(reason: str) -> str:
+    """Turn what Step Functions caught (`Error: Cause`, the cause often JSON with a traceback) into a sentence."""
+    if "Sandbox.Timedout" in reason or reason.startswith("States.Timeout"):
+        return "A step took too long and was stopped. Run it again: what was paid for is kept."
+    error, separator, cause = reason.partition(": ")
+    if not separator or not cause.startswith("{"):
+        return reason[:500]
+    try:
+        message = json.loads(cause).get("errorMessage", "")
+    except ValueError:
+        return f"A step failed unexpectedly ({error})."
+    return f"A step failed unexpectedly: {str(message)[:300]}"

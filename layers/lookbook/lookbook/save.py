@@ -1,0 +1,301 @@
+"""Save: turns staged results into images and commits image, product, history and ledger in one transaction.
+
+Repeating a save changes nothing. The provider's safety filter answers a flagged job with a placeholder picture and
+success, so equal bytes for different inputs mean blocked: every image has a fingerprint that says for which work its
+bytes were first made, and the transaction that would give the same bytes to other work fails. The first product to
+get a placeholder cannot know; it loses the picture when the second one shows what it was.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pynamodb.connection import Connection
+from pynamodb.exceptions import DoesNotExist, TransactWriteError
+from pynamodb.transactions import TransactWrite
+
+from lookbook import aws, generate, imaging, ledger, library
+from lookbook.errors import ImageError, NotFoundError
+from lookbook.state import Job, Outcome, ProductState
+from lookbook.tables import PRODUCT, Fingerprint, HistoryEntry, Image, LedgerEntry, Product
+from lookbook.times import iso
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+BLOCKED_REASON = (
+    "The provider's safety filter blocked it: it answered with a placeholder picture. "
+    "Another product picture or model photo may pass."
+)
+BLOCKED = {"status": "blocked", "reason": BLOCKED_REASON}
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A finished picture that waits for its commit."""
+
+    job: Job
+    image_id: str
+    width: int
+    height: int
+    size: int
+    model_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Saver:
+    """Save with its collaborators."""
+
+    bucket: str
+
+    def save(self, state: ProductState, now: datetime) -> ProductState:
+        """Return the product's next state: `record` with its outcome, or `generate` if a result was no picture."""
+        product, images = library.product_page(state.product.product_id, consistent=True)
+        if product is None:
+            raise NotFoundError(f"Product {state.product.product_id} is not in the library.")
+        present = {image.reuse_key for image in images}
+        done = [job for job in state.jobs if job.reuse_key in present]
+        jobs = {job.variant: job for job in state.jobs}
+        made: list[_Made] = []
+        for job in state.jobs:
+            if job not in done and job.status in {"staged", "linked"}:
+                result = self.finish(job)
+                if isinstance(result, Job):
+                    jobs[job.variant] = result
+                else:
+                    made.append(result)
+        for twin in _twins(made):
+            made.remove(twin)
+            jobs[twin.job.variant] = self.block(twin, state.product.product_id, now)
+        committed = self.commit(state, product, made, jobs, now)
+        return self.next_state(state.model_copy(update={"jobs": list(jobs.values())}), [*done, *committed])
+
+    def finish(self, job: Job) -> _Made | Job:
+        """Make an image of a result, or say why it is none."""
+        entry = LedgerEntry.get(ledger.work_id(job.reuse_key), job.attempt, consistent_read=True)
+        if job.status == "linked":
+            return self.link(job, entry)
+        try:
+            picture = imaging.normalise(aws.get_object(self.bucket, job.staging_key))
+        except (ImageError, NotFoundError) as error:
+            reason = f"The provider's result cannot be used: {error}"
+            ledger.ended(entry, ledger.FAILED, reason)
+            again = generate.may_try_again(ledger.attempts(job.reuse_key), entry.paid_by)
+            return job.model_copy(update={"status": "waiting" if again else "failed", "reason": reason})
+        aws.put_once(self.bucket, library.image_key(picture.sha256), picture.data, "image/jpeg")
+        version = entry.model_version or "unknown"
+        return _Made(job, picture.sha256, picture.width, picture.height, len(picture.data), version)
+
+    @staticmethod
+    def link(job: Job, entry: LedgerEntry) -> _Made | Job:
+        """Take the image that the same work has already made for another product."""
+        try:
+            fingerprint = Fingerprint.get(_fingerprint_id(job.image_id), "fingerprint", consistent_read=True)
+            first = Image.get(min(fingerprint.used_by), f"image#{job.image_id}")
+        except DoesNotExist:
+            return job.model_copy(update={"status": "failed", "reason": "The image was taken out of the library."})
+        size = (int(first.width), int(first.height), int(first.size))
+        return _Made(job, job.image_id, *size, entry.model_version or "unknown")
+
+    def commit(
+        self, state: ProductState, product: Product, made: list[_Made], jobs: dict[int, Job], now: datetime
+    ) -> list[Job]:
+        """Write all that was made at once; what turns out to be a placeholder is left out and blocked."""
+        while made:
+            finished = all(job.status != "waiting" for job in jobs.values())
+            try:
+                self.write(state, product, made, now, finished=finished)
+            except TransactWriteError as error:
+                placeholders = [
+                    one
+                    for one, reason in zip(made, error.cancellation_reasons, strict=False)
+                    if reason is not None and reason.code == "ConditionalCheckFailed"
+                ]
+                if not placeholders:
+                    raise
+                for one in placeholders:
+                    made.remove(one)
+                    jobs[one.job.variant] = self.block(one, product.product_id, now)
+            else:
+                return [one.job for one in made]
+        if all(job.status != "waiting" for job in jobs.values()):
+            library.release(product.product_id, state.run.run_id)
+        return []
+
+    @staticmethod
+    def write(state: ProductState, product: Product, made: list[_Made], now: datetime, *, finished: bool) -> None:
+        """The transaction. The fingerprints come first, so that a failed one is found by its place."""
+        moment = iso(now)
+        first = min(made, key=lambda one: one.job.variant)
+        new_cover = product.cover_image_id is None or not state.run.reuse
+        unchanged = (
+            Product.cover_image_id.does_not_exist()
+            if product.cover_image_id is None
+            else Product.cover_image_id == product.cover_image_id
+        )
+        actions: list[Any] = [
+            Product.variants.add({one.job.variant for one in made}),
+            Product.images_cost_microusd.add(sum(one.job.cost_microusd for one in made)),
+            Product.images_gpu_ms.add(sum(one.job.gpu_ms for one in made)),
+            Product.updated_at.set(moment),
+        ]
+        if new_cover:
+            actions.append(Product.cover_image_id.set(first.image_id))
+        if product.claimed_by == state.run.run_id:
+            unchanged &= Product.claimed_by == state.run.run_id
+            if finished:
+                actions += [Product.claimed_by.remove(), Product.claim_expires_at.remove()]
+        with TransactWrite(connection=Connection()) as transaction:
+            for one in made:
+                transaction.update(
+                    Fingerprint(_fingerprint_id(one.image_id), "fingerprint"),
+                    actions=[
+                        Fingerprint.kind.set(Fingerprint),
+                        Fingerprint.reuse_key.set(one.job.reuse_key),
+                        Fingerprint.used_by.add({product.product_id}),
+                        Fingerprint.blocked.set(False),
+                    ],
+                    condition=Fingerprint.product_id.does_not_exist()
+                    | ((Fingerprint.reuse_key == one.job.reuse_key) & (Fingerprint.blocked == False)),  # noqa: E712 - DynamoDB's
+                )
+            for one in made:
+                transaction.save(_image(one, state, moment), condition=Image.product_id.does_not_exist())
+                if one.job.status == "staged":
+                    transaction.update(
+                        LedgerEntry(ledger.work_id(one.job.reuse_key), one.job.attempt),
+                        actions=[
+                            LedgerEntry.status.set(ledger.SUCCEEDED),
+                            LedgerEntry.image_id.set(one.image_id),
+                        ],
+                        condition=LedgerEntry.status.is_in(ledger.STAGED, ledger.SUCCEEDED),
+                    )
+            transaction.update(Product(product.product_id, PRODUCT), actions=actions, condition=unchanged)
+            if new_cover:
+                transaction.save(
+                    HistoryEntry(
+                        product_id=product.product_id,
+                        entry_id=f"{moment}#{uuid.uuid4().hex[:8]}",
+                        action="generated",
+                        image_id=first.image_id,
+                        method=generate.METHOD,
+                        actor=f"run {state.run.run_id}",
+                        created_at=moment,
+                    )
+                )
+
+    def block(self, one: _Made, product_id: str, now: datetime) -> Job:
+        """Note that these bytes are a placeholder, and take them out wherever they were taken for an image."""
+        if one.job.status == "staged":
+            ledger.ended(
+                LedgerEntry.get(ledger.work_id(one.job.reuse_key), one.job.attempt, consistent_read=True),
+                ledger.BLOCKED,
+                BLOCKED_REASON,
+            )
+        fingerprint = Fingerprint(_fingerprint_id(one.image_id), "fingerprint")
+        fingerprint.update(
+            actions=[
+                Fingerprint.kind.set(Fingerprint),
+                Fingerprint.blocked.set(True),
+                Fingerprint.reuse_key.set(Fingerprint.reuse_key | one.job.reuse_key),
+                Fingerprint.used_by.add({product_id}),
+            ]
+        )
+        for user in sorted(fingerprint.used_by):
+            _withdraw(user, one.image_id, now)
+        aws.s3().delete_object(Bucket=self.bucket, Key=library.image_key(one.image_id))
+        return one.job.model_copy(update=BLOCKED)
+
+    @staticmethod
+    def next_state(state: ProductState, saved: list[Job]) -> ProductState:
+        if any(job.status == "waiting" for job in state.jobs):
+            return state.model_copy(update={"next": "generate"})
+        new = sum(job.status == "staged" for job in saved)
+        complete = len(saved) == len(state.jobs)
+        blocked = any(job.status == "blocked" for job in state.jobs)
+        return state.record(
+            Outcome(
+                status="generated"
+                if complete and new
+                else "reused"
+                if complete
+                else "blocked"
+                if blocked
+                else "failed",
+                reason=generate.reasons(state.jobs),
+                images_generated=new,
+                images_reused=state.run.variants - len(state.missing) + len(saved) - new,
+                cost_microusd=sum(job.cost_microusd for job in state.jobs),
+                gpu_ms=sum(job.gpu_ms for job in state.jobs),
+            )
+        )
+
+
+def _twins(made: list[_Made]) -> list[_Made]:
+    """Return those whose bytes are the same though their inputs differ."""
+    return [
+        one
+        for one in made
+        if any(one.image_id == other.image_id and one.job.reuse_key != other.job.reuse_key for other in made)
+    ]
+
+
+def _withdraw(product_id: str, image_id: str, now: datetime) -> None:
+    """Take a placeholder out of a product that had taken it for an image; its slot is free again."""
+    product, images = library.product_page(product_id, consistent=True)
+    image = next((image for image in images if image.image_id == image_id), None)
+    if product is None or image is None:
+        return
+    actions: list[Any] = [
+        Product.variants.delete({int(image.variant)}),
+        Product.images_cost_microusd.add(-int(image.cost_microusd)),
+        Product.images_gpu_ms.add(-int(image.gpu_ms)),
+        Product.updated_at.set(iso(now)),
+    ]
+    others = [other for other in images if other.image_id != image_id]
+    entry: HistoryEntry | None = None
+    if product.cover_image_id == image_id:
+        actions.append(Product.cover_image_id.set(others[0].image_id) if others else Product.cover_image_id.remove())
+        entry = HistoryEntry(
+            product_id=product_id,
+            entry_id=f"{iso(now)}#{uuid.uuid4().hex[:8]}",
+            action="withdrawn",
+            image_id=others[0].image_id if others else "none",
+            method=image.method,
+            actor=f"run {image.run_id}",
+            created_at=iso(now),
+        )
+    with TransactWrite(connection=Connection()) as transaction:
+        transaction.delete(image, condition=Image.product_id.exists())
+        transaction.update(product, actions=actions)
+        if entry is not None:
+            transaction.save(entry)
+    for attempt in ledger.attempts(image.reuse_key):
+        if attempt.status == ledger.SUCCEEDED:
+            ledger.ended(attempt, ledger.BLOCKED, BLOCKED_REASON)
+
+
+def _fingerprint_id(image_id: str) -> str:
+    return f"bytes#{image_id}"
+
+
+def _image(one: _Made, state: ProductState, moment: str) -> Image:
+    return Image(
+        product_id=state.product.product_id,
+        sort_key=f"image#{one.image_id}",
+        image_id=one.image_id,
+        variant=one.job.variant,
+        method=generate.METHOD,
+        model_photo=state.run.model_photo(one.job.variant).name,
+        model_version=one.model_version,
+        licence=generate.LICENCE,
+        reuse_key=one.job.reuse_key,
+        width=one.width,
+        height=one.height,
+        size=one.size,
+        run_id=state.run.run_id,
+        cost_microusd=one.job.cost_microusd,
+        gpu_ms=one.job.gpu_ms,
+        created_at=moment,
+    )

@@ -1,0 +1,104 @@
+"""What travels through the state machine for one product: keys and counts, never pictures (256 KiB is the limit)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+OutcomeStatus = Literal["reused", "generated", "failed", "blocked", "deferred"]
+
+
+class _State(BaseModel):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class ModelPhoto(_State):
+    """A model photo as a run uses it; `sha256` is that of its bytes in S3."""
+
+    name: str
+    key: str
+    sha256: str
+
+
+class RunContext(_State):
+    """What every step needs to know of its run."""
+
+    run_id: str
+    variants: int
+    method: str
+    reuse: bool
+    model_photos: list[ModelPhoto]
+    max_concurrency: int
+
+    def model_photo(self, variant: int) -> ModelPhoto:
+        """Return the photo of a variant; with more variants than photos they are used in turn."""
+        return self.model_photos[(variant - 1) % len(self.model_photos)]
+
+
+class Item(_State):
+    """One product that needs work: a line of items.jsonl."""
+
+    index: int
+    product_id: str
+    title: str
+    category: str
+    source: str
+    image_url: str
+    garment: Literal["upper", "lower", "overall"]
+
+
+class Job(_State):
+    """A variant in the making; `attempt` is its ledger entry's sort key, the cost what this run has paid for it."""
+
+    variant: int
+    reuse_key: str
+    status: Literal["waiting", "staged", "linked", "failed", "blocked"] = "waiting"
+    attempt: str = ""
+    staging_key: str = ""
+    image_id: str = ""
+    reason: str = ""
+    cost_microusd: int = 0
+    gpu_ms: int = 0
+
+
+class Outcome(_State):
+    """What became of a product; the state machine writes it to the run."""
+
+    status: OutcomeStatus
+    reason: str = ""
+    images_generated: int = 0
+    images_reused: int = 0
+    cost_microusd: int = 0
+    gpu_ms: int = 0
+
+
+class ProductState(_State):
+    """The input and output of Check, Generate and Save."""
+
+    run: RunContext
+    product: Item
+    next: Literal["generate", "save", "wait", "record"] = "record"
+    wait_seconds: int = 0
+    started_at: float = Field(default=0, description="Epoch seconds of the first Check.")
+    defer_at: float = Field(default=0, description="Epoch seconds after which the product is put off.")
+    tries: int = Field(default=0, description="Times in a row that the product's picture could not be fetched.")
+    missing: list[int] = []
+    jobs: list[Job] = []
+    outcome: Outcome | None = None
+    error: dict[str, Any] | None = None
+
+    def record(self, outcome: Outcome) -> ProductState:
+        return self.model_copy(update={"next": "record", "outcome": outcome, "wait_seconds": 0})
+
+    def wait(self, seconds: int) -> ProductState:
+        return self.model_copy(update={"next": "wait", "wait_seconds": seconds})
+
+    def ids(self) -> dict[str, Any]:
+        """Return what a log line about this product should carry."""
+        return {
+            "run_id": self.run.run_id,
+            "product_id": self.product.product_id,
+            "next": self.next,
+            "outcome": self.outcome.status if self.outcome else None,
+        }

@@ -1,0 +1,239 @@
+"""The three DynamoDB tables as PynamoDB models. docs/decisions.md draws their layout.
+
+Money is whole micro-dollars and time whole milliseconds, so that sums are exact. Table names are bound by `bind`,
+when a function starts, never at import.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pynamodb.attributes import (
+    BooleanAttribute,
+    DiscriminatorAttribute,
+    JSONAttribute,
+    NumberAttribute,
+    NumberSetAttribute,
+    UnicodeAttribute,
+    UnicodeSetAttribute,
+)
+from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
+from pynamodb.models import Model
+
+if TYPE_CHECKING:
+    from lookbook.settings import Settings
+
+PRODUCT = "product"
+RUN = "run"
+ALL_PRODUCTS = "products"
+ALL_RUNS = "runs"
+
+
+class _Meta:
+    """Shared by all tables; DynamoDB's calls are idempotent here, so botocore's few retries do no harm."""
+
+    table_name = "unbound"
+    connect_timeout_seconds = 3
+    read_timeout_seconds = 10
+    max_retry_attempts = 3
+    base_backoff_ms = 50
+
+
+class ProductsBySource(GlobalSecondaryIndex["Product"]):
+    class Meta:
+        index_name = "products_by_source"
+        projection = AllProjection()
+
+    source = UnicodeAttribute(hash_key=True)
+    updated_at = UnicodeAttribute(range_key=True)
+
+
+class ProductsByTime(GlobalSecondaryIndex["Product"]):
+    class Meta:
+        index_name = "products_by_time"
+        projection = AllProjection()
+
+    listing = UnicodeAttribute(hash_key=True)
+    updated_at = UnicodeAttribute(range_key=True)
+
+
+class LibraryItem(Model):
+    """One item of a product's collection: the product itself and its images, together one Query."""
+
+    class Meta(_Meta):
+        pass
+
+    product_id = UnicodeAttribute(hash_key=True)
+    sort_key = UnicodeAttribute(range_key=True)
+    kind = DiscriminatorAttribute()
+
+
+class Product(LibraryItem, discriminator="product"):
+    """`variants` is the set of slots that hold an image: the one fact that decides reuse."""
+
+    sort_key = UnicodeAttribute(range_key=True, default=PRODUCT)
+    title = UnicodeAttribute()
+    category = UnicodeAttribute()
+    source = UnicodeAttribute()
+    source_url = UnicodeAttribute()
+    listing = UnicodeAttribute(default=ALL_PRODUCTS)
+    created_at = UnicodeAttribute()
+    updated_at = UnicodeAttribute()
+    variants = NumberSetAttribute(null=True)
+    cover_image_id = UnicodeAttribute(null=True)
+    images_cost_microusd = NumberAttribute(default=0)
+    images_gpu_ms = NumberAttribute(default=0)
+    claimed_by = UnicodeAttribute(null=True)
+    claim_expires_at = NumberAttribute(null=True)
+
+    by_source = ProductsBySource()
+    by_time = ProductsByTime()
+
+
+class Image(LibraryItem, discriminator="image"):
+    """An image in its product; `sort_key` is image#<image_id>, its bytes are S3's images/<image_id>.jpg."""
+
+    image_id = UnicodeAttribute()
+    variant = NumberAttribute()
+    method = UnicodeAttribute()
+    model_photo = UnicodeAttribute()
+    model_version = UnicodeAttribute()
+    licence = UnicodeAttribute()
+    reuse_key = UnicodeAttribute()
+    width = NumberAttribute()
+    height = NumberAttribute()
+    size = NumberAttribute()
+    run_id = UnicodeAttribute()
+    cost_microusd = NumberAttribute()
+    gpu_ms = NumberAttribute()
+    created_at = UnicodeAttribute()
+
+
+class Fingerprint(LibraryItem, discriminator="fingerprint"):
+    """Who made these bytes first. Its `product_id` is bytes#<image_id>: see save.py on placeholders."""
+
+    sort_key = UnicodeAttribute(range_key=True, default="fingerprint")
+    reuse_key = UnicodeAttribute()
+    used_by = UnicodeSetAttribute()
+    blocked = BooleanAttribute(default=False)
+
+
+class HistoryEntry(Model):
+    """One change of a product's cover; `entry_id` sorts by time."""
+
+    class Meta(_Meta):
+        pass
+
+    product_id = UnicodeAttribute(hash_key=True)
+    entry_id = UnicodeAttribute(range_key=True)
+    action = UnicodeAttribute()
+    image_id = UnicodeAttribute()
+    method = UnicodeAttribute()
+    actor = UnicodeAttribute()
+    created_at = UnicodeAttribute()
+
+
+class RunsByTime(GlobalSecondaryIndex["Run"]):
+    class Meta:
+        index_name = "runs_by_time"
+        projection = AllProjection()
+
+    listing = UnicodeAttribute(hash_key=True)
+    run_id = UnicodeAttribute(range_key=True)
+
+
+class LedgerByRun(GlobalSecondaryIndex["LedgerEntry"]):
+    class Meta:
+        index_name = "ledger_by_run"
+        projection = AllProjection()
+
+    paid_by = UnicodeAttribute(hash_key=True)
+    run_id = UnicodeAttribute(range_key=True)
+
+
+class RunsItem(Model):
+    class Meta(_Meta):
+        pass
+
+    run_id = UnicodeAttribute(hash_key=True)
+    sort_key = UnicodeAttribute(range_key=True)
+    kind = DiscriminatorAttribute()
+
+
+class Run(RunsItem, discriminator="run"):
+    """A run. The counts of the plan are written by Ingest, the rest by Finish."""
+
+    sort_key = UnicodeAttribute(range_key=True, default=RUN)
+    listing = UnicodeAttribute(default=ALL_RUNS)
+    name = UnicodeAttribute()
+    status = UnicodeAttribute()
+    options: JSONAttribute = JSONAttribute(null=True)
+    started_by = UnicodeAttribute()
+    created_at = UnicodeAttribute()
+    started_at = UnicodeAttribute(null=True)
+    finished_at = UnicodeAttribute(null=True)
+    execution_arn = UnicodeAttribute(null=True)
+    reason = UnicodeAttribute(null=True)
+    products = NumberAttribute(default=0)
+    duplicates = NumberAttribute(default=0)
+    rejected = NumberAttribute(default=0)
+    reused = NumberAttribute(default=0)
+    to_do = NumberAttribute(default=0)
+    generated = NumberAttribute(default=0)
+    failed = NumberAttribute(default=0)
+    blocked = NumberAttribute(default=0)
+    deferred = NumberAttribute(default=0)
+    images_generated = NumberAttribute(default=0)
+    images_reused = NumberAttribute(default=0)
+    cost_microusd = NumberAttribute(default=0)
+    gpu_ms = NumberAttribute(default=0)
+    saved_microusd = NumberAttribute(default=0)
+    saved_gpu_ms = NumberAttribute(default=0)
+    problems: JSONAttribute = JSONAttribute(null=True)
+
+    by_time = RunsByTime()
+
+
+class Outcome(RunsItem, discriminator="outcome"):
+    """What became of one product that needed work; `sort_key` is item#<product_id>. Written by the state machine."""
+
+    status = UnicodeAttribute()
+    reason = UnicodeAttribute()
+    images_generated = NumberAttribute()
+    images_reused = NumberAttribute()
+    cost_microusd = NumberAttribute()
+    gpu_ms = NumberAttribute()
+
+
+class LedgerEntry(RunsItem, discriminator="ledger"):
+    """One paid attempt. Its `run_id` is work#<reuse_key>, its `sort_key` attempt#<number>; `paid_by` is the run.
+
+    Keyed by the work and not by the run, so that whoever wants the same work finds it: see ledger.py.
+    """
+
+    paid_by = UnicodeAttribute()
+    product_id = UnicodeAttribute()
+    variant = NumberAttribute()
+    provider = UnicodeAttribute()
+    status = UnicodeAttribute()
+    job_id = UnicodeAttribute(null=True)
+    created_at = NumberAttribute()
+    staging_key = UnicodeAttribute(null=True)
+    image_id = UnicodeAttribute(null=True)
+    model_version = UnicodeAttribute(null=True)
+    reason = UnicodeAttribute(null=True)
+    cost_microusd = NumberAttribute(default=0)
+    gpu_ms = NumberAttribute(default=0)
+
+    by_run = LedgerByRun()
+
+
+def bind(settings: Settings) -> None:
+    """Say which tables the models stand for; once per process, before any is used."""
+    names: dict[type[Any], str] = {
+        LibraryItem: settings.library_table,
+        HistoryEntry: settings.history_table,
+        RunsItem: settings.runs_table,
+    }
+    for model, name in names.items():
+        model.Meta.table_name = name

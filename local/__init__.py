@@ -1,0 +1,1 @@
+"""The local cloud: engine, deployment and stand-ins for the outside services."""

@@ -1,0 +1,197 @@
+"""The figures: whole runs against the GPU's own time, memory and payloads of a large run. Ratios, not seconds, count.
+
+python -m local.bench [--products 200]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+from rich.console import Console
+from rich.table import Table
+
+from local import catalogue
+from local.cloud import ROOT, Cloud
+from local.seed import seed_model_photos
+
+WORKERS = 8
+SECONDS_PER_IMAGE = 0.5
+VARIANTS = 3
+CONCURRENCY = 32
+LARGE = 100_000
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the closing table."""
+
+    what: str
+    measured: str
+    wanted: str
+    met: bool
+
+
+class Bench:
+    """The local cloud, as the benchmarks use it."""
+
+    def __init__(self, cloud: Cloud, known: dict[str, Any]) -> None:
+        self.cloud = cloud
+        self.known = known
+        self.token = cloud.token(known)
+
+    def call(self, method: str, path: str, **more: Any) -> Any:
+        headers = {"authorization": f"Bearer {self.token}"}
+        answer = requests.request(method, self.known["api_url"] + path, headers=headers, timeout=60, **more)
+        answer.raise_for_status()
+        return answer.json()
+
+    def run(self, name: str, scrape: bytes) -> dict[str, Any]:
+        """Upload a scrape, wait for its run to end, and return the run."""
+        made = self.call("POST", "/api/runs", json={"name": name, "upload": True})
+        upload = made["upload"]
+        sent = requests.post(upload["url"], data=upload["fields"], files={"file": scrape}, timeout=120)
+        sent.raise_for_status()
+        while True:
+            run: dict[str, Any] = self.call("GET", f"/api/runs/{made['run']['run_id']}")
+            if run["finished_at"]:
+                return run
+            time.sleep(0.25)
+
+    def charges(self) -> int:
+        return int(requests.get(f"{self.known['gpu_url']}/_charges", timeout=10).json()["count"])
+
+    def execution(self, run: dict[str, Any]) -> str:
+        key = {"run_id": {"S": run["run_id"]}, "sort_key": {"S": "run"}}
+        table = self.known["outputs"]["RunsTable"]
+        item = self.cloud.aws(self.known, "dynamodb").get_item(TableName=table, Key=key)["Item"]
+        return str(item["execution_arn"]["S"])
+
+
+def scrape(known: dict[str, Any], numbers: range) -> bytes:
+    return json.dumps(catalogue.cj_scrape(known["pictures_url"], numbers)).encode()
+
+
+def large_scrape(known: dict[str, Any]) -> bytes:
+    """100,000 products; all but a few are no garments, so that the plan and not the GPU is measured."""
+    garments = catalogue.plain_scrape(known["pictures_url"], range(10_000, 10_010))
+    others = [
+        {
+            "id": 5_000_000 + number,
+            "title": f"Ceramic Flower Pot, Hand Glazed, Size {number}",
+            "category": "Home & Garden > Planters",
+            "images": [f"https://pictures.example.com/planters/{number}.jpg"],
+            "price": "12.90 -- 18.40",
+            "description": "A sturdy pot with a drainage hole and a saucer; colours vary a little. " * 4,
+        }
+        for number in range(LARGE - len(garments))
+    ]
+    return json.dumps(garments + others).encode()
+
+
+def peak_memory_mib(function: str) -> float:
+    """Return the highest resident memory of a function's processes so far, from Linux' own books."""
+    peaks = [0.0]
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (process / "environ").read_bytes()
+            if f"AWS_LAMBDA_FUNCTION_NAME=lookbook-{function}".encode() in environment:
+                status = (process / "status").read_text()
+                peaks.append(int(status.split("VmHWM:")[1].split()[0]) / 1024)
+        except (OSError, IndexError):
+            continue  # it ended, or is not ours
+    return max(peaks)
+
+
+def payloads(bench: Bench, run: dict[str, Any]) -> Iterator[int]:
+    """Yield the size of every state's input and output of a run's execution, and of its children's."""
+    client = bench.cloud.aws(bench.known, "stepfunctions")
+    arn = bench.execution(run)
+    for page in client.get_paginator("get_execution_history").paginate(executionArn=arn):
+        for event in page["events"]:
+            for details in event.values():
+                if isinstance(details, dict):
+                    yield from (len(str(details[part]).encode()) for part in ("input", "output") if part in details)
+    for map_run in client.list_map_runs(executionArn=arn)["mapRuns"]:
+        for child in client.list_executions(mapRunArn=map_run["mapRunArn"])["executions"]:
+            told = client.describe_execution(executionArn=child["executionArn"])
+            yield from (len(str(told[part]).encode()) for part in ("input", "output") if told.get(part))
+
+
+def measure(bench: Bench, products: int, console: Console) -> list[Figure]:
+    console.print(f"warming up ({CONCURRENCY} products, so that cold starts are not measured) …")
+    bench.run("warm-up", scrape(bench.known, range(50_000, 50_000 + CONCURRENCY)))
+
+    console.print(f"{products} products x {VARIANTS} images, {SECONDS_PER_IMAGE} s each on {WORKERS} workers …")
+    before = bench.charges()
+    first = bench.run("first", scrape(bench.known, range(products)))
+    paid = bench.charges() - before
+    floor = products * VARIANTS * SECONDS_PER_IMAGE / WORKERS
+
+    console.print("the same scrape again …")
+    before = bench.charges()
+    again = bench.run("again", scrape(bench.known, range(products)))
+    paid_again = bench.charges() - before
+    client = bench.cloud.aws(bench.known, "stepfunctions")
+    map_runs = client.list_map_runs(executionArn=bench.execution(again))["mapRuns"]
+
+    console.print(f"{LARGE:,} products …")
+    large = bench.run("large", large_scrape(bench.known))
+    memory = peak_memory_mib("IngestFunction")
+    largest = max(payloads(bench, large))
+
+    ratio, share = first["seconds"] / floor, again["seconds"] / first["seconds"]
+    dollars = first["cost_usd"] / max(1, first["counts"]["generated"])
+    return [
+        Figure("first run, against the GPU's floor", f"{ratio:.2f} x ({first['seconds']} s / {floor:.1f} s)", "<= 1.5 x", ratio <= 1.5),
+        Figure("images paid for, first run", str(paid), str(products * VARIANTS), paid == products * VARIANTS),
+        Figure("dollars per product, as the ledger has it", f"{dollars:.6f}", "the GPU's own", dollars > 0),
+        Figure("the same scrape again, of the first run's time", f"{share:.1%} ({again['seconds']} s)", "<= 10 %", share <= 0.1),
+        Figure("images paid for, second run", str(paid_again), "0", paid_again == 0),
+        Figure("map runs started, second run", str(len(map_runs)), "0", not map_runs),
+        Figure(f"{LARGE:,} products accounted for", str(large["counts"]["products"]), str(LARGE), accounted(large)),
+        Figure("Ingest's memory for them", f"{memory:.0f} MiB", "< 512 MiB", 0 < memory < 512),
+        Figure("largest state payload of that run", f"{largest / 1024:.1f} KiB", "< 64 KiB", largest < 64 * 1024),
+    ]  # fmt: skip
+
+
+def accounted(run: dict[str, Any]) -> bool:
+    counts = run["counts"]
+    return bool(
+        counts["products"] == LARGE == sum(counts[each] for each in ("reused", "generated", "rejected", "failed"))
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--products", type=int, default=200)
+    products = parser.parse_args().products
+    console = Console()
+    cloud = Cloud(ROOT / ".local/bench")
+    cloud.down()
+    try:
+        standins = {"gpu": ["--workers", str(WORKERS), "--latency", str(SECONDS_PER_IMAGE)]}
+        known = cloud.up({"GpuConcurrency": str(CONCURRENCY)}, standins)
+        seed_model_photos(known["api_url"], cloud.token(known))
+        figures = measure(Bench(cloud, known), products, console)
+    finally:
+        cloud.down()
+    table = Table(title="Lookbook's figures")
+    for column in ("what", "measured", "wanted", ""):
+        table.add_column(column)
+    for figure in figures:
+        table.add_row(figure.what, figure.measured, figure.wanted, "ok" if figure.met else "MISSED")
+    console.print(table)
+    return 0 if all(figure.met for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

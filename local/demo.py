@@ -1,0 +1,131 @@
+"""The demo: two stores' scrapes on a local cloud of their own. The second store reuses what the first one paid for."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import requests
+from PIL import Image
+from rich.console import Console
+
+from local import catalogue
+from local.art import contact_sheet
+from local.cloud import ROOT, Cloud, CloudError, say
+from local.seed import seed_model_photos
+from lookbook_cli.render import run_table
+
+FOLDER = ROOT / "demo"
+FIRST_STORE = range(40)
+SECOND_STORE = range(8, 48)
+ON_THE_SHEET = 24
+
+
+def main() -> int:
+    started = time.monotonic()
+    console = Console()
+    cloud = Cloud(ROOT / ".local/demo")
+    cloud.down()
+    console.print("[bold]Lookbook's demo[/bold]: two stores, mostly the same products.\n")
+    try:
+        console.print("1. A local cloud: the engine, the stand-ins for GPU and supplier, and the deployed template")
+        known = cloud.up({"GpuConcurrency": "12"}, {"gpu": ["--workers", "8", "--latency", "0.4"]})
+        names = seed_model_photos(known["api_url"], cloud.token(known))
+        say(f"three model photos: {', '.join(names)}")
+        return show(console, cloud, known, started)
+    except CloudError as error:
+        console.print(f"[red]{error}[/red]")
+        return 1
+    finally:
+        cloud.down()
+
+
+def show(console: Console, cloud: Cloud, known: dict[str, Any], started: float) -> int:
+    FOLDER.mkdir(exist_ok=True)
+    stores = {
+        "store-1.json": catalogue.cj_scrape(known["pictures_url"], FIRST_STORE),
+        "store-2.json": catalogue.plain_scrape(known["pictures_url"], SECOND_STORE),
+    }
+    for name, scrape in stores.items():
+        (FOLDER / name).write_text(json.dumps(scrape, indent=1))
+    runs = []
+    for number, (name, about) in enumerate(
+        [("store-1.json", "40 products nobody has images of"), ("store-2.json", "40 products, 32 of them the same")]
+    ):
+        console.print(f"\n{number + 2}. lookbook run demo/{name}   ({about})")
+        runs.append(run(cloud, FOLDER / name))
+
+    console.print("\n[bold]Both runs side by side[/bold]")
+    console.print(run_table(runs, ["store 1", "store 2"]))
+    first, second = runs
+    charges = requests.get(f"{known['gpu_url']}/_charges", timeout=10).json()["count"]
+    console.print(
+        f"Store 2 reused {second['counts']['reused']} products and paid for {second['counts']['generated']}: "
+        f"{second['saved_gpu_seconds']:.0f} GPU seconds and ${second['saved_usd']:.4f} saved. "
+        f"The GPU was paid for {charges} images, one for each that the library holds."
+    )
+    product = catalogue.product_id(SECOND_STORE[0])
+    console.print(f"\n4. One product: lookbook get {product}")
+    lookbook(cloud, "get", product)
+    sheet = FOLDER / "contact-sheet.jpg"
+    draw_sheet(cloud, first, sheet)
+    console.print(f"\nLook at [bold]{sheet.relative_to(ROOT)}[/bold]: {ON_THE_SHEET} of the images.")
+    console.print(
+        "The stand-in for the GPU lays the garment over the model photo, hence PREVIEW; a real one tries it on."
+    )
+    console.print(
+        f"\nDone in {time.monotonic() - started:.0f} s. Nothing is left running. Next: make up, and your own scrape."
+    )
+    paid_once = charges == first["images_generated"] + second["images_generated"]
+    return 0 if paid_once and all(each["status"] == "succeeded" for each in runs) else 1
+
+
+def run(cloud: Cloud, scrape: Path) -> dict[str, Any]:
+    """Run a scrape with the command as a user would, and return the run."""
+    result = scrape.with_suffix(".run.json")
+    with result.open("w") as file:
+        command(cloud, "run", str(scrape), "--json", stdout=file)
+    found: dict[str, Any] = json.loads(result.read_text())
+    result.unlink()
+    return found
+
+
+def lookbook(cloud: Cloud, *arguments: str) -> str:
+    """Run the command and show what it prints."""
+    return command(cloud, *arguments, stdout=None)
+
+
+def command(cloud: Cloud, *arguments: str, stdout: Any) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "lookbook_cli", *arguments],
+        env={**os.environ, "LOOKBOOK_LOCAL": str(cloud.folder)},
+        stdout=stdout,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    if done.returncode not in {0, 2}:
+        raise CloudError(f"lookbook {arguments[0]} ended with status {done.returncode}.")
+    return done.stdout or ""
+
+
+def draw_sheet(cloud: Cloud, first: dict[str, Any], sheet: Path) -> None:
+    """Put images of the first run on one sheet, a product next to the other, the model photos in turn."""
+    entries = []
+    for place, number in enumerate(FIRST_STORE[:ON_THE_SHEET]):
+        answer = json.loads(command(cloud, "get", catalogue.product_id(number), "--json", stdout=subprocess.PIPE))
+        image = answer["image_list"][place % len(answer["image_list"])]
+        picture = Image.open(io.BytesIO(requests.get(image["url"], timeout=30).content))
+        entries.append((picture.convert("RGB"), f"{answer['title']} · {image['model_photo'].replace('_', ' ')}"))
+    title = f"Lookbook: {first['images_generated']} images of {first['counts']['generated']} products, made once"
+    contact_sheet(entries, 6, title).convert("RGB").save(sheet, quality=88)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""Start the engine, with what AWS does and ministack 1.5.33 leaves out. Runs in the engine's own environment."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ministack.app import main
+from ministack.core import iam_actions
+from ministack.services import stepfunctions
+
+run_distributed_map = stepfunctions._run_distributed_map  # noqa: SLF001 - the engine has no other way in
+extract_resource_arn = iam_actions.extract_resource_arn
+
+
+def with_max_concurrency_path(state_def: dict[str, Any], raw_input: Any, effective: Any, *rest: Any) -> Any:
+    """Honour MaxConcurrencyPath, which the engine ignores (and would then run 64 children at once)."""
+    path = state_def.get("MaxConcurrencyPath")
+    if path:
+        resolve = stepfunctions._resolve_path_or_ctx  # noqa: SLF001 - as above
+        state_def = {**state_def, "MaxConcurrency": resolve(path, effective, rest[-1])}
+    return run_distributed_map(state_def, raw_input, effective, *rest)
+
+
+def with_map_runs(service: str, method: str, path: str, headers: dict[str, str], body: bytes, *rest: Any) -> str:
+    """Name the map run that a request is about; the engine would check it against any resource (`*`)."""
+    if service == "states" and headers.get("x-amz-target", "").endswith(".DescribeMapRun"):
+        return str(json.loads(body)["mapRunArn"])
+    return str(extract_resource_arn(service, method, path, headers, body, *rest))
+
+
+stepfunctions._run_distributed_map = with_max_concurrency_path  # noqa: SLF001 - as above
+iam_actions.extract_resource_arn = with_map_runs
+
+if __name__ == "__main__":
+    main()

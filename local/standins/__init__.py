@@ -1,0 +1,1 @@
+"""Stand-ins: real HTTP servers that speak the outside services' protocols."""

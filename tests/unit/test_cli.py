@@ -1,0 +1,907 @@
+"""The `lookbook` command against an API in memory: the session's transport is swapped, so nothing opens a socket."""
+
+import ast
+import hashlib
+import io
+import json
+import stat
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.client import responses
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import pytest
+import requests
+from requests.adapters import HTTPAdapter
+from rich.cells import cell_len
+from rich.console import Console
+from typer.testing import CliRunner, Result
+from urllib3 import HTTPResponse
+
+import lookbook_cli
+from lookbook_cli import main, render, session
+from lookbook_cli.client import BLOCK, ApiError, Client, CliError, Form, Http
+
+Json = dict[str, Any]
+
+REMOTE = "https://api.example.com"
+LOCAL = "http://127.0.0.1:4566/_aws/execute-api/abcd1234"
+COGNITO = "https://cognito-idp.eu-west-1.amazonaws.com"
+RUN_ID = "20261121T101502-3f9a2c1b"
+PICTURES = [b"\xff\xd8\xff" + bytes([n]) * 100 for n in range(3)]
+
+
+def a_run(status: str = "succeeded", **changes: Any) -> Json:
+    counts = {"products": 40, "reused": 32, "generated": 8, "rejected": 0, "failed": 0}
+    run: Json = {
+        "run_id": RUN_ID,
+        "name": "store1.json",
+        "status": status,
+        "seconds": 31.25,
+        "counts": {**counts, "blocked": 0, "deferred": 0, "duplicates": 0},
+        "images_generated": 24,
+        "images_reused": 96,
+        "cost_usd": 0.0123,
+        "saved_usd": 0.0512,
+        "reason": None,
+        "progress": None,
+        "problems": [],
+    }
+    return run | changes | {"counts": run["counts"] | changes.get("counts", {})}
+
+
+def a_product(product_id: str, images: int = 3) -> Json:
+    return {
+        "product_id": product_id,
+        "title": "Floral dress",
+        "category": "Dresses",
+        "source": "cj",
+        "cover_image_id": sha256(PICTURES[0]) if images else None,
+        "image_count": images,
+        "variants": list(range(1, images + 1)),
+        "updated_at": "2026-11-21T10:00:00Z",
+        "image_list": [
+            {
+                "image_id": sha256(PICTURES[n]),
+                "variant": n + 1,
+                "method": "catvton",
+                "model_photo": "woman_45_caucasian",
+                "width": 768,
+                "height": 1024,
+                "bytes": len(PICTURES[n]),
+                "url": f"https://pictures.example.com/{n}.jpg?signature=secret",
+                "created_at": "2026-11-21T10:00:00Z",
+                "cost_usd": 0.0006,
+                "licence": "CC BY-NC-SA 4.0",
+            }
+            for n in range(images)
+        ],
+    }
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@dataclass
+class Sent:
+    """A request as the other side saw it."""
+
+    method: str
+    url: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+Answer = tuple[int, Any]
+
+
+@dataclass
+class World(HTTPAdapter):
+    """The API, Cognito and S3, in memory. `before` may answer a request first, or raise what a network raises."""
+
+    runs: list[Json] = field(default_factory=lambda: [a_run()])  # what GET /api/runs/{id} answers, one after the other
+    lists: dict[str, list[Json]] = field(default_factory=dict)
+    products: dict[str, Json] = field(default_factory=dict)
+    pictures: list[bytes] = field(default_factory=lambda: list(PICTURES))
+    challenges: list[str] = field(default_factory=list)
+    token: str = "token-1"
+    before: Callable[[Sent], Answer | None] = lambda _: None
+    sent: list[Sent] = field(default_factory=list)
+    slept: list[float] = field(default_factory=list)
+    page_size: int = 2
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+        body = request.body or b""
+        if isinstance(body, str):
+            body = body.encode()
+        elif not isinstance(body, bytes):
+            body = b"".join(body)  # a stream
+        parts = urlsplit(str(request.url))
+        sent = Sent(
+            str(request.method),
+            f"{parts.scheme}://{parts.netloc}",
+            parts.path,
+            dict(parse_qsl(parts.query)),
+            dict(request.headers),
+            body,
+        )
+        self.sent.append(sent)
+        status, document = self.before(sent) or self.answer(sent)
+        kind = "application/problem+json" if isinstance(document, dict) and "title" in document else "application/json"
+        content = document if isinstance(document, bytes) else json.dumps(document).encode()
+        raw = HTTPResponse(
+            io.BytesIO(content),
+            {"Content-Type": "image/jpeg" if isinstance(document, bytes) else kind},
+            status,
+            reason=responses.get(status),
+            preload_content=False,
+        )
+        return self.build_response(request, raw)
+
+    def answer(self, sent: Sent) -> Answer:
+        path = sent.path.removeprefix(urlsplit(LOCAL).path)
+        if path == "/sign-in":
+            return 200, {"region": "eu-west-1", "client_id": "client-1"}
+        if path == "/":
+            return self.cognito(sent)
+        if path == "/bucket":
+            return 204, b""
+        if "pictures." in sent.url:
+            return 200, self.pictures[int(path[1])]
+        if sent.headers.get("Authorization") != f"Bearer {self.token}":
+            return 401, {"message": "Unauthorized"}
+        return self.api(sent, path.split("/")[2:])
+
+    def api(self, sent: Sent, route: list[str]) -> Answer:
+        match sent.method, route:
+            case "POST", ["runs"]:
+                fields = {"key": "scrapes/x.json", "policy": "p"}
+                upload = {"run": self.runs[0], "upload": {"url": "https://s3.example.com/bucket", "fields": fields}}
+                return (201, upload) if sent.json.get("upload") else (202, self.runs[0])
+            case "GET", ["runs", _]:
+                return 200, self.runs.pop(0) if len(self.runs) > 1 else self.runs[0]
+            case "GET", ["products", part]:
+                product = self.products.get(unquote(part))
+                return (
+                    (200, product) if product else (404, {"title": "Not found", "detail": "There is no such product."})
+                )
+            case "PUT", ["models", name]:
+                return 200, {"name": name, "width": 768, "height": 1024, "bytes": len(sent.body), "url": "u"}
+            case "GET", [*_, key]:
+                start = int(sent.query.get("cursor", 0))
+                end = start + min(self.page_size, int(sent.query.get("limit", 100)))
+                entries = self.lists.get(key, [])
+                return 200, {key: entries[start:end], "cursor": str(end) if end < len(entries) else None}
+        return 404, {"message": "Not Found"}
+
+    def cognito(self, sent: Sent) -> Answer:
+        action = sent.headers["X-Amz-Target"].removeprefix("AWSCognitoIdentityProviderService.")
+        if action == "RevokeToken":
+            return 200, {}
+        if action == "InitiateAuth" and sent.json["AuthParameters"].get("PASSWORD", "right") != "right":
+            return 400, {"__type": "x#NotAuthorizedException", "message": "Incorrect username or password."}
+        if self.challenges and sent.json.get("AuthFlow") != "REFRESH_TOKEN_AUTH":
+            return 200, {"ChallengeName": self.challenges.pop(0), "Session": "session-1"}
+        result = {"IdToken": self.token, "RefreshToken": "refresh-1", "ExpiresIn": 3600}
+        return 200, {"AuthenticationResult": result}
+
+    def paths(self, method: str) -> list[str]:
+        return [sent.path for sent in self.sent if sent.method == method]
+
+    @property
+    def http(self) -> Http:
+        made = requests.Session()
+        made.mount("http://", self)
+        made.mount("https://", self)
+        return Http(made, self.slept.append)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture(autouse=True)
+def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start in an empty folder and an empty home, with 80 columns and no terminal."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(session, "PROJECT_ROOT", tmp_path / "elsewhere")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in ("LOOKBOOK_API_URL", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def _local(tmp_path: Path) -> None:
+    stack = {
+        "api_url": LOCAL,
+        "endpoint_url": "http://127.0.0.1:4566",
+        "region": "eu-west-1",
+        "user": "editor",
+        "password": "right",
+    }
+    (tmp_path / ".local").mkdir()
+    (tmp_path / ".local" / "stack.json").write_text(json.dumps(stack))
+
+
+@pytest.fixture
+def scrape(tmp_path: Path) -> Path:
+    path = tmp_path / "store1.json"
+    path.write_text('[{"id": "CJ1", "title": "连衣裙"}]', encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def store() -> session.TokenStore:
+    return session.TokenStore()
+
+
+def signed_in(store: session.TokenStore, expires_in: float = 3600) -> None:
+    entry = {"user": "anna", "region": "eu-west-1", "client_id": "client-1", "id_token": "token-1"}
+    store.put(REMOTE, {**entry, "refresh_token": "refresh-0", "expires_at": time.time() + expires_in})
+
+
+def lookbook(world: World, *args: object, typed: str | None = None) -> Result:
+    words = [str(arg) for arg in args]
+    return CliRunner().invoke(main.app, words, input=typed, obj=main.Tools(world.http), prog_name="lookbook")
+
+
+# --- run
+
+
+@pytest.mark.usefixtures("_local")
+def test_small_scrape_is_sent_along_and_its_run_followed_to_the_end(world: World, scrape: Path) -> None:
+    # Given a run that takes a while
+    progress = {"done": 3, "total": 8}
+    world.runs = [a_run("running"), a_run("running", progress=progress), a_run("running"), a_run("succeeded")]
+    # When it is started with options
+    result = lookbook(world, "run", scrape, "--variants", 2, "--model", "woman_45", "--model", "man_30")
+    # Then the API got the file's text and the options, and the closing table shows the figures
+    (created,) = [sent for sent in world.sent if sent.path.endswith("/api/runs")]
+    assert created.json == {
+        "name": "store1.json",
+        "scrape": scrape.read_text(encoding="utf-8"),
+        "options": {"variants": 2, "model_photos": ["woman_45", "man_30"]},
+    }
+    assert result.exit_code == 0
+    rows = dict(line.rsplit(maxsplit=1) for line in result.stdout.splitlines() if len(line.split()) > 1)
+    assert {"products": "40", "reused": "32", "generated": "8", "rejected": "0", "failed": "0"}.items() <= rows.items()
+    assert {"seconds": "31.2", "dollars": "0.0123"}.items() <= rows.items()
+    assert "blocked" not in rows
+    assert world.slept == [1.0, 1.0, 1.0, 1.0]
+
+
+@pytest.mark.usefixtures("_local")
+@pytest.mark.parametrize(("status", "exit_code"), [("succeeded", 0), ("partial", 2), ("failed", 1), ("stopped", 1)])
+def test_exit_status_says_how_the_run_ended(world: World, scrape: Path, status: str, exit_code: int) -> None:
+    world.runs = [a_run(status, reason="The file is not JSON.")]
+    result = lookbook(world, "run", scrape)
+    assert result.exit_code == exit_code
+    assert "The file is not JSON." in result.stdout
+
+
+@pytest.mark.usefixtures("_local")
+def test_json_is_one_document_on_stdout_and_nothing_else_anywhere(world: World, scrape: Path) -> None:
+    world.runs = [a_run("running"), a_run("partial", name="连衣裙")]
+    result = lookbook(world, "run", scrape, "--json")
+    assert json.loads(result.stdout) == a_run("partial", name="连衣裙")
+    assert result.stderr == ""
+    assert result.exit_code == 2
+
+
+@pytest.mark.usefixtures("_local")
+def test_problems_are_listed_with_the_way_to_the_rest_of_them(world: World, scrape: Path) -> None:
+    # Given a run with more problems than it lists, one of them with a title that is no good for a terminal
+    problems = [
+        {"index": 3, "product_id": "CJ3", "status": "rejected", "reason": "no [bold]picture[/x]\x1b[31m\nhere"},
+        {"index": 9, "product_id": "1402938475610293847", "status": "failed", "reason": "the GPU failed"},
+    ]
+    world.runs = [a_run("partial", problems=problems, counts={"rejected": 1, "failed": 5, "blocked": 2})]
+    # When it ends
+    result = lookbook(world, "run", scrape)
+    # Then each is there with index, id and reason, as text and no more than text
+    assert "    3  CJ3                  rejected  no [bold]picture[/x] [31m here" in result.stdout
+    assert "    9  1402938475610293847  failed    the GPU failed" in result.stdout
+    assert "2 of 8 problems shown" in result.stdout
+    assert f"lookbook items {RUN_ID} --status failed" in result.stdout
+    assert "blocked" in result.stdout
+    assert "\x1b" not in result.output
+
+
+@pytest.mark.usefixtures("_local")
+@pytest.mark.parametrize("content", [b"x" * main.INLINE, b'[{"title": "\xff"}]'], ids=["large", "not UTF-8"])
+def test_what_cannot_be_sent_along_is_uploaded(world: World, tmp_path: Path, content: bytes) -> None:
+    # Given a scrape that a request cannot carry
+    path = tmp_path / "big.json"
+    path.write_bytes(content)
+    world.runs = [a_run("awaiting_upload"), a_run("succeeded")]
+    # When it is run
+    result = lookbook(world, "run", path)
+    # Then S3 gets a form with a length, the file in its last part, and nobody's token
+    assert result.exit_code == 0
+    (upload,) = [sent for sent in world.sent if sent.path == "/bucket"]
+    assert upload.headers["Content-Length"] == str(len(upload.body))
+    assert "Authorization" not in upload.headers
+    boundary = upload.headers["Content-Type"].partition("boundary=")[2].encode()
+    *fields, last, end = upload.body.split(b"--" + boundary)
+    assert b'name="key"\r\n\r\nscrapes/x.json\r\n' in b"".join(fields)
+    assert b'name="file"' in last.partition(b"\r\n\r\n")[0]
+    assert last.partition(b"\r\n\r\n")[2] == content + b"\r\n"
+    assert end == b"--\r\n"
+
+
+def test_form_reads_its_file_in_blocks_and_tells_how_far_it_is() -> None:
+    size = 2 * BLOCK + 10
+    moved: list[int] = []
+    form = Form({"key": "k"}, io.BytesIO(b"x" * size), size, moved.append)
+    blocks = list(form)
+    assert max(map(len, blocks)) <= BLOCK
+    assert sum(map(len, blocks)) == len(form)
+    assert sum(moved) == size
+
+
+def test_form_of_a_file_that_became_shorter_is_an_error() -> None:
+    with pytest.raises(CliError, match="shorter"):
+        list(Form({}, io.BytesIO(b"x"), 2, lambda _: None))
+
+
+@pytest.mark.usefixtures("_local")
+def test_refused_upload_is_an_error_in_plain_words(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "big.json"
+    path.write_bytes(b"\xff")
+    world.before = lambda sent: (403, {"message": "Policy expired"}) if sent.path == "/bucket" else None
+    result = lookbook(world, "run", path)
+    assert result.exit_code == 1
+    assert result.stderr == "Error: https://s3.example.com answered 403: Policy expired.\n"
+
+
+@pytest.mark.usefixtures("_local")
+@pytest.mark.parametrize(("name", "says"), [("none.json", "no file"), ("empty.json", "empty"), (".", "not a file")])
+def test_file_that_cannot_be_a_scrape_is_refused_before_anything_is_sent(
+    world: World, tmp_path: Path, name: str, says: str
+) -> None:
+    (tmp_path / "empty.json").touch()
+    result = lookbook(world, "run", name)
+    assert result.exit_code == 1
+    assert says in result.stderr
+    assert world.sent == []
+
+
+@pytest.mark.usefixtures("_local")
+def test_no_wait_returns_at_once(world: World, scrape: Path) -> None:
+    world.runs = [a_run("running")]
+    result = lookbook(world, "run", scrape, "--no-wait")
+    assert result.exit_code == 0
+    assert f"lookbook show {RUN_ID}" in result.stdout
+    assert not any(path.endswith(RUN_ID) for path in world.paths("GET"))
+
+
+@pytest.mark.usefixtures("_local")
+def test_ctrl_c_leaves_the_run_alone_and_says_how_to_see_it(world: World, scrape: Path) -> None:
+    # Given a run that goes on, and a user who does not want to wait
+    world.runs = [a_run("running")]
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    tools = main.Tools(world.http)
+    tools.http.sleep = interrupt
+    # When she stops the command
+    result = CliRunner().invoke(main.app, ["run", str(scrape)], obj=tools)
+    # Then it says what becomes of the run
+    assert result.exit_code == 130
+    assert f"lookbook show {RUN_ID}" in result.stderr
+
+
+@pytest.mark.usefixtures("_local")
+def test_lost_connection_while_waiting_names_the_run(world: World, scrape: Path) -> None:
+    world.runs = [a_run("running")]
+
+    def gone(sent: Sent) -> Answer | None:
+        if sent.path.endswith(RUN_ID):
+            raise requests.ConnectionError
+        return None
+
+    world.before = gone
+    result = lookbook(world, "run", scrape)
+    assert result.exit_code == 1
+    assert f"lookbook show {RUN_ID}" in result.stderr
+
+
+# --- the other commands
+
+
+@pytest.mark.usefixtures("_local")
+def test_lists_follow_the_cursor_up_to_the_limit(world: World) -> None:
+    # Given five runs, and an API that hands out two at a time
+    world.lists["runs"] = [a_run(run_id=f"20261121T10150{n}-3f9a2c1b") for n in range(5)]
+    # When three are asked for, or as many as there are
+    three = lookbook(world, "runs", "--limit", 3, "--json")
+    everything = lookbook(world, "runs", "--json")
+    # Then that many come, each once
+    assert json.loads(three.stdout) == world.lists["runs"][:3]
+    assert json.loads(everything.stdout) == world.lists["runs"]
+
+
+@pytest.mark.usefixtures("_local")
+def test_items_says_when_there_are_more(world: World) -> None:
+    item = {"product_id": "CJ1", "title": "Dress", "status": "failed", "reason": "the GPU failed"}
+    world.lists["items"] = [item | {"index": n, "images_generated": 0, "images_reused": 0} for n in range(3)]
+    cut = lookbook(world, "items", RUN_ID, "--status", "failed", "--limit", 2)
+    whole = lookbook(world, "items", RUN_ID, "--json")
+    assert cut.stdout.count("the GPU failed") == 2
+    assert "more than 2" in cut.stdout
+    assert [sent.query["status"] for sent in world.sent if "status" in sent.query] == ["failed", "failed"]
+    assert json.loads(whole.stdout) == world.lists["items"]
+
+
+@pytest.mark.usefixtures("_local")
+def test_show_tells_how_far_a_run_is(world: World) -> None:
+    world.runs = [a_run("running", progress={"done": 3, "total": 8})]
+    result = lookbook(world, "show", RUN_ID)
+    assert result.exit_code == 0
+    assert f"Run {RUN_ID}: running" in result.stdout
+    assert "3 of 8 products done" in result.stdout
+
+
+@pytest.mark.usefixtures("_local")
+def test_check_tells_apart_what_the_library_has_and_has_not(world: World) -> None:
+    # Given a product with images, one without, and one that is not known
+    world.products = {"hotmart:698441": a_product("hotmart:698441"), "bare": a_product("bare", images=0)}
+    # When they are checked
+    all_there = lookbook(world, "check", "hotmart:698441")
+    some = lookbook(world, "check", "hotmart:698441", "bare", "a/b", "bare", "--json")
+    # Then only images count, and each is answered for once
+    assert all_there.exit_code == 0
+    assert some.exit_code == 2
+    found = {product["product_id"]: product["image_count"] for product in json.loads(some.stdout)}
+    assert found == {"hotmart:698441": 3, "bare": 0, "a/b": 0}
+
+
+@pytest.mark.usefixtures("_local")
+def test_not_found_that_is_not_the_api_s_own_is_no_missing_product(world: World) -> None:
+    world.before = lambda sent: (404, {"message": "Not Found"}) if "products" in sent.path else None
+    result = lookbook(world, "check", "CJ1")
+    assert result.exit_code == 1
+    assert "404" in result.stderr
+
+
+@pytest.mark.usefixtures("_local")
+def test_download_keeps_what_is_right_and_fetches_the_rest(world: World, tmp_path: Path) -> None:
+    # Given a product whose first image is there already, and whose second is there but broken
+    world.products = {"../a:b": a_product("../a:b")}
+    folder = tmp_path / "out" / "_a_b"
+    folder.mkdir(parents=True)
+    names = [f"{n + 1}-{sha256(picture)[:12]}.jpg" for n, picture in enumerate(PICTURES)]
+    (folder / names[0]).write_bytes(PICTURES[0])
+    (folder / names[1]).write_bytes(b"half")
+    # When its images are downloaded
+    result = lookbook(world, "get", "../a:b", "--download", tmp_path / "out")
+    # Then the other two are fetched, without the token, and nothing else lies about
+    assert result.exit_code == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == dict(zip(names, PICTURES, strict=True))
+    fetched = [sent for sent in world.sent if "pictures." in sent.url]
+    assert [sent.path for sent in fetched] == ["/1.jpg", "/2.jpg"]
+    assert not any("Authorization" in sent.headers for sent in fetched)
+    assert "2 downloaded, 1 already there" in result.stdout
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["_a_b"]
+
+
+@pytest.mark.usefixtures("_local")
+def test_image_that_arrives_changed_is_not_kept(world: World, tmp_path: Path) -> None:
+    world.products = {"CJ1": a_product("CJ1", images=1)}
+    world.pictures = [b"something else"]
+    result = lookbook(world, "get", "CJ1", "--download", tmp_path)
+    assert result.exit_code == 1
+    assert "damaged" in result.stderr
+    assert not (tmp_path / "CJ1").exists()
+
+
+@pytest.mark.usefixtures("_local")
+def test_image_id_that_is_no_hash_is_no_file_name(world: World, tmp_path: Path) -> None:
+    product = a_product("CJ1", images=1)
+    product["image_list"][0]["image_id"] = "../../etc/x"
+    world.products = {"CJ1": product}
+    result = lookbook(world, "get", "CJ1", "--download", tmp_path / "out")
+    assert result.exit_code == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("product_id", ["..", ".", "/", "...", "../../x", "", "a\x00b", "\N{SNOWMAN}" * 300])
+def test_folder_of_any_id_stays_within_the_download(product_id: str, tmp_path: Path) -> None:
+    folder = tmp_path / main._safe(product_id)
+    assert folder.resolve().parent == tmp_path.resolve()
+    folder.mkdir()
+
+
+@pytest.mark.usefixtures("_local")
+def test_model_photos_are_named_after_their_files(world: World, tmp_path: Path) -> None:
+    photos = {"Woman 45 (caucasian).JPG": b"\xff\xd8\xff...", "man_30.png": b"\x89PNG\r\n\x1a\n..."}
+    for name, content in photos.items():
+        (tmp_path / name).write_bytes(content)
+    result = lookbook(world, "models", "add", *photos)
+    assert result.exit_code == 0
+    sent = [sent for sent in world.sent if sent.method == "PUT"]
+    assert [request.path.rpartition("/")[2] for request in sent] == ["woman_45_caucasian_", "man_30"]
+    assert [request.headers["Content-Type"] for request in sent] == ["image/jpeg", "image/png"]
+    assert [request.body for request in sent] == list(photos.values())
+
+
+@pytest.mark.usefixtures("_local")
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["a.jpg", "A.jpg"], "both be named a"),
+        (["a.jpg", "text.jpg"], "not a JPEG"),
+        (["a.jpg", "huge.jpg"], "may have 4.5 MB"),
+        (["a.jpg", "A.jpg", "--name", "x"], "one file"),
+        (["a.jpg", "--name", "No Good"], "a-z"),
+    ],
+)
+def test_bad_model_photos_are_refused_before_any_is_sent(
+    world: World, tmp_path: Path, args: list[str], says: str
+) -> None:
+    jpeg = b"\xff\xd8\xff"
+    for name, content in {"a": jpeg, "A": jpeg, "text": b"hello", "huge": jpeg + bytes(main.MODEL_PHOTO)}.items():
+        (tmp_path / f"{name}.jpg").write_bytes(content)
+    result = lookbook(world, "models", "add", *args)
+    assert result.exit_code == 1
+    assert says in result.stderr
+    assert world.sent == []
+
+
+# --- errors
+
+
+@pytest.mark.usefixtures("_local")
+def test_problem_document_becomes_one_sentence(world: World, scrape: Path) -> None:
+    errors = [{"pointer": "/options/variants", "detail": "at most 10"}]
+    problem = {"title": "Not valid", "status": 422, "detail": "The options are not valid.", "errors": errors}
+    world.before = lambda sent: (422, problem) if sent.method == "POST" and "api/runs" in sent.path else None
+    result = lookbook(world, "run", scrape)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr == "Error: The options are not valid. (/options/variants: at most 10)\n"
+
+
+@pytest.mark.parametrize(
+    "args", [["runn"], ["run"], ["run", "x", "--variants", "0"], ["items", "r", "--status", "bad"]]
+)
+def test_wrong_usage_is_status_1_as_2_means_partial(world: World, args: list[str]) -> None:
+    result = lookbook(world, *args)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("_local")
+def test_unexpected_error_is_a_sentence_too(world: World) -> None:
+    world.lists["runs"] = [{"no": "run"}]
+    result = lookbook(world, "runs")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: Something unexpected happened (KeyError")
+    assert "Traceback" not in result.output
+    assert "Traceback" in lookbook(world, "runs", "--verbose").stderr
+
+
+class OneToken:
+    def current(self) -> str:
+        return "token-1"
+
+    def renew(self) -> str:
+        return "token-2"
+
+
+def failing(times: int, failure: int | Exception) -> Callable[[Sent], Answer | None]:
+    left = iter(range(times))
+
+    def before(_: Sent) -> Answer | None:
+        if next(left, None) is None:
+            return None
+        if isinstance(failure, Exception):
+            raise failure
+        return failure, {"message": "Service Unavailable"}
+
+    return before
+
+
+@pytest.mark.parametrize("failure", [502, 503, 504, requests.ConnectionError(), requests.ReadTimeout()])
+def test_reads_are_repeated_with_growing_pauses(world: World, failure: int | Exception) -> None:
+    world.before = failing(3, failure)
+    assert Client(REMOTE, OneToken(), world.http).run(RUN_ID) == a_run()
+    assert world.slept == [0.5, 1.0, 2.0]
+
+
+def test_reads_are_given_up_in_the_end(world: World) -> None:
+    world.before = failing(9, 503)
+    with pytest.raises(ApiError) as caught:
+        Client(REMOTE, OneToken(), world.http).run(RUN_ID)
+    assert caught.value.status == 503
+    assert len(world.sent) == 4
+
+
+@pytest.mark.parametrize("failure", [503, requests.ConnectionError(), requests.ReadTimeout()])
+def test_writes_are_never_repeated(world: World, failure: int | Exception) -> None:
+    world.before = failing(1, failure)
+    with pytest.raises(ApiError):
+        Client(REMOTE, OneToken(), world.http).create_run("x.json", "[]", {})
+    assert len(world.sent) == 1
+
+
+def test_refused_token_is_renewed_once(world: World) -> None:
+    world.token = "token-2"
+    client = Client(REMOTE, OneToken(), world.http)
+    assert client.run(RUN_ID) == a_run()
+    world.token = "token-3"
+    with pytest.raises(ApiError, match="401"):
+        client.run(RUN_ID)
+    assert len(world.sent) == 4
+
+
+def test_unreachable_host_is_named_without_the_path_which_may_be_a_secret(world: World) -> None:
+    world.before = failing(9, requests.ConnectionError("https://s3.example.com/x?signature=secret"))
+    with pytest.raises(ApiError) as caught:
+        Client(REMOTE, OneToken(), world.http).fetch("https://s3.example.com/x?signature=secret")
+    assert str(caught.value) == "https://s3.example.com cannot be reached."
+
+
+@pytest.mark.parametrize("answer", [(200, b"<html>"), (302, {}), (200, [])])
+def test_answer_that_is_no_lookbook_s_is_an_error(world: World, answer: Answer) -> None:
+    world.before = lambda _: answer
+    with pytest.raises(ApiError):
+        Client(REMOTE, OneToken(), world.http).run(RUN_ID)
+
+
+# --- which Lookbook, and signing in
+
+
+@pytest.mark.usefixtures("_local")
+def test_local_cloud_is_found_from_below_and_signed_in_to(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    result = lookbook(world, "runs", "--verbose")
+    assert result.exit_code == 0
+    assert f"Using the local cloud at {LOCAL}" in result.stderr
+    (sign_in,) = [sent for sent in world.sent if "X-Amz-Target" in sent.headers]
+    assert sign_in.url == "http://127.0.0.1:4566"
+    assert sign_in.json["AuthParameters"] == {"USERNAME": "editor", "PASSWORD": "right"}
+
+
+@pytest.mark.usefixtures("_local")
+def test_url_that_is_set_wins_over_the_local_cloud(
+    world: World, store: session.TokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOKBOOK_API_URL", REMOTE + "/")
+    signed_in(store)
+    result = lookbook(world, "--verbose", "runs")
+    assert result.exit_code == 0
+    assert f"Using {REMOTE}, which LOOKBOOK_API_URL names." in result.stderr
+    assert {sent.url for sent in world.sent} == {REMOTE}
+
+
+@pytest.mark.usefixtures("_local")
+def test_local_cloud_s_own_url_needs_no_sign_in_either(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOKBOOK_API_URL", LOCAL)
+    assert lookbook(world, "runs").exit_code == 0
+
+
+@pytest.mark.usefixtures("_local")
+@pytest.mark.parametrize("failure", [requests.ConnectionError(), requests.ReadTimeout(), 404])
+def test_local_cloud_that_is_down_is_said_with_what_to_do(world: World, failure: int | Exception) -> None:
+    world.before = failing(9, failure)
+    result = lookbook(world, "runs")
+    assert result.exit_code == 1
+    assert "make up" in result.stderr
+    assert "lookbook login" in result.stderr
+    assert len(world.sent) == 1
+
+
+def test_no_lookbook_at_all_is_said_with_what_to_do(world: World) -> None:
+    result = lookbook(world, "runs")
+    assert result.exit_code == 1
+    assert "make up" in result.stderr
+    assert "LOOKBOOK_API_URL" in result.stderr
+
+
+@pytest.mark.parametrize("url", ["http://api.example.com", "api.example.com", "file:///etc/passwd"])
+def test_url_that_a_token_must_not_go_to_is_refused(world: World, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("LOOKBOOK_API_URL", url)
+    result = lookbook(world, "runs")
+    assert result.exit_code == 1
+    assert "LOOKBOOK_API_URL" in result.stderr
+    assert world.sent == []
+
+
+def test_login_answers_challenges_and_keeps_the_sign_in_to_itself(
+    world: World, store: session.TokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a new user with an authenticator app
+    monkeypatch.setenv("LOOKBOOK_API_URL", REMOTE)
+    world.challenges = ["NEW_PASSWORD_REQUIRED", "SOFTWARE_TOKEN_MFA"]
+    # When she signs in
+    result = lookbook(world, "login", "--user", "anna", typed="right\nNew-1!\nNew-1!\n123456\n")
+    # Then both were answered, and the tokens are in a file that only she can read
+    assert result.exit_code == 0
+    answers = [sent.json["ChallengeResponses"] for sent in world.sent if b"ChallengeResponses" in sent.body]
+    assert answers == [
+        {"USERNAME": "anna", "NEW_PASSWORD": "New-1!"},
+        {"USERNAME": "anna", "SOFTWARE_TOKEN_MFA_CODE": "123456"},
+    ]
+    assert {sent.url for sent in world.sent} == {REMOTE, COGNITO}
+    assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
+    assert "right" not in store.path.read_text() + result.output
+    assert (store.get(REMOTE) or {})["refresh_token"] == "refresh-1"
+    # And what follows needs no password
+    assert lookbook(world, "runs").exit_code == 0
+
+
+def test_wrong_password_is_said_and_nothing_kept(
+    world: World, store: session.TokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOKBOOK_API_URL", REMOTE)
+    result = lookbook(world, "login", typed="anna\nwrong\n")
+    assert result.exit_code == 1
+    assert "Incorrect username or password." in result.stderr
+    assert not store.path.exists()
+
+
+def test_password_is_not_asked_for_when_the_api_names_a_strange_region(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOKBOOK_API_URL", REMOTE)
+    world.before = lambda _: (200, {"region": "evil.example.com/", "client_id": "c"})
+    result = lookbook(world, "login", typed="anna\nright\n")
+    assert result.exit_code == 1
+    assert {sent.url for sent in world.sent} == {REMOTE}
+
+
+def test_token_about_to_expire_is_renewed_and_kept(
+    world: World, store: session.TokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOKBOOK_API_URL", REMOTE)
+    signed_in(store, expires_in=30)
+    world.token = "token-2"
+    assert lookbook(world, "runs").exit_code == 0
+    (refresh,) = [sent.json for sent in world.sent if sent.url == COGNITO]
+    assert refresh["AuthFlow"] == "REFRESH_TOKEN_AUTH"
+    assert refresh["AuthParameters"] == {"REFRESH_TOKEN": "refresh-0"}
+    assert (store.get(REMOTE) or {})["id_token"] == "token-2"
+
+
+def test_sign_in_that_has_ended_says_to_sign_in_again(
+    world: World, store: session.TokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOKBOOK_API_URL", REMOTE)
+    signed_in(store, expires_in=-1)
+    world.before = lambda _: (400, {"__type": "NotAuthorizedException", "message": "Refresh Token has expired"})
+    result = lookbook(world, "runs")
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: The sign-in to {REMOTE} has ended. Run `lookbook login` again.\n"
+
+
+def test_logout_forgets_this_sign_in_and_ends_it(
+    world: World, store: session.TokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOKBOOK_API_URL", REMOTE)
+    signed_in(store)
+    store.put("https://other.example.com", {"user": "anna"})
+    first, second = lookbook(world, "logout"), lookbook(world, "logout")
+    assert first.exit_code == second.exit_code == 0
+    assert [sent.json["Token"] for sent in world.sent] == ["refresh-0"]
+    assert store.get(REMOTE) is None
+    assert store.get("https://other.example.com") == {"user": "anna"}
+    assert "lookbook login" in lookbook(world, "runs").stderr
+
+
+def test_netrc_and_proxies_do_not_get_in_the_way(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a ~/.netrc entry for the API's host, which requests would put in place of our header
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine api.example.com login x password y\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    # When the API is asked, then it gets our token
+    Client(REMOTE, OneToken(), world.http).run(RUN_ID)
+    assert world.sent[0].headers["Authorization"] == "Bearer token-1"
+
+
+# --- what it looks like
+
+
+def drawn(thing: Any, width: int = 80) -> str:
+    out = io.StringIO()
+    Console(file=out, width=width, highlight=False).print(thing)
+    return out.getvalue()
+
+
+def test_runs_stand_side_by_side() -> None:
+    second = a_run(cost_usd=0.0025, counts={"blocked": 1})
+    lines = drawn(render.run_table([a_run(), second], ["first store", "second store"])).splitlines()
+    assert "first store" in lines[0]
+    assert "second store" in lines[0]
+    rows = [line.split("  ")[0] for line in lines[2:]]
+    assert rows == [
+        *("products", "reused", "generated", "rejected", "failed", "blocked"),
+        *("images new", "seconds", "dollars", "dollars saved"),
+    ]
+    assert lines[-2].split() == ["dollars", "0.0123", "0.0025"]
+
+
+@pytest.mark.usefixtures("_local")
+@pytest.mark.parametrize(
+    "args",
+    [["runs"], ["items", RUN_ID], ["products"], ["get", "1402938475610293847"], ["check", "1402938475610293847"]],
+    ids=lambda args: str(args[0]),
+)
+def test_tables_fit_80_columns_with_ids_whole_and_no_control_codes(world: World, args: list[str]) -> None:
+    # Given long ids, names and titles
+    product_id, title = "1402938475610293847", "Women's floral maxi dress 连衣裙 with pockets " * 3
+    product = a_product(product_id) | {"title": title, "category": title}
+    item = {"index": 99_999, "product_id": product_id, "title": title, "status": "generated", "images_generated": 3}
+    world.products[product_id] = product
+    world.lists = {"runs": [a_run(name=title)], "items": [item | {"reason": title}], "products": [product]}
+    # When they are shown
+    result = lookbook(world, *args)
+    # Then nothing is wider than the page, and what people copy is whole
+    assert result.exit_code == 0
+    assert "\x1b" not in result.stdout
+    heading = 2 if args[0] == "get" else 0  # the product's title and category, whole
+    assert max(cell_len(line) for line in result.stdout.splitlines()[heading:]) <= 80
+    assert (RUN_ID if args[0] == "runs" else product_id) in result.stdout
+
+
+def test_progress_without_a_terminal_says_a_line_now_and_then() -> None:
+    # Given a clock, and no terminal
+    clock = iter([0.0, 1.0, 31.0, 31.0, 32.0])
+    out = io.StringIO()
+    running = a_run("running", progress={"done": 3, "total": 8})
+    # When a run is looked at after 1, 31 and 32 seconds
+    with render.RunProgress(Console(file=out), clock=lambda: next(clock)) as progress:
+        for _ in range(3):
+            progress.update(running)
+    # Then one line was said
+    assert out.getvalue() == "Making images: 3 of 8 products\n"
+
+
+def test_every_command_has_help_with_an_example(world: World) -> None:
+    for command in ("run", "runs", "show", "items", "check", "products", "get", "models list", "models add", "login"):
+        result = lookbook(world, *command.split(), "--help")
+        assert result.exit_code == 0
+        assert f"lookbook {command}" in result.stdout.partition("Example:")[2]
+    assert "0.1.0" in lookbook(world, "--version").stdout
+    assert "Usage" in lookbook(world).stdout
+
+
+def imports() -> Iterator[str]:
+    for file in Path(str(lookbook_cli.__file__)).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                yield from (name.name for name in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                yield str(node.module)
+
+
+def test_command_stands_apart_from_the_domain_and_aws() -> None:
+    assert {name.partition(".")[0] for name in imports()}.isdisjoint(
+        {"boto3", "botocore", "pydantic", "PIL", "lookbook"}
+    )
