@@ -29,7 +29,6 @@ PHOTO_SIZE = (768, 1024)  # pixels; what CatVTON makes
 PRODUCT_SIZE = (800, 1000)
 MODEL_NAMES = ("woman_25_latina", "woman_45_caucasian", "man_30_black")
 
-_MIDDLE = PHOTO_SIZE[0] / 2  # where the body frame's x = 0 lies in a photo
 _SMOOTH = 3  # polygons are drawn this many times larger and averaged, for smooth edges
 _WHITE: Colour = (255, 255, 255)
 _INK: Colour = (38, 36, 40)
@@ -1253,7 +1252,7 @@ def _studio(size: tuple[int, int], colour: Colour) -> Image.Image:
 
 def _draw_body(canvas: _Canvas, person: _Person) -> None:
     man = person.man
-    shoulder, bust, waist, hip, neck = (104, 89, 74, 80, 28) if man else (94, 80, 59, 84, 21)
+    shoulder, bust, waist, hip, neck = (100, 89, 74, 80, 28) if man else (94, 80, 59, 84, 21)
     arm = _path(
         [(60, 240), (shoulder - 8, 248), (shoulder + 6, 262), (shoulder + 21, 306), (158, 384), (184, 440), (205, 512)],
         [(205, 512), (216, 530), (224, 556), (221, 580), (212, 594)],

@@ -149,12 +149,13 @@ def measure(bench: Bench, products: int, console: Console) -> list[Figure]:
     largest = max(payloads(bench, large))
 
     ratio, share = first["seconds"] / floor, again["seconds"] / first["seconds"]
+    took, took_again = f"{first['seconds']} s / {floor:.1f} s", f"{again['seconds']} s"
     dollars = first["cost_usd"] / max(1, first["counts"]["generated"])
     return [
-        Figure("first run, against the GPU's floor", f"{ratio:.2f} x ({first['seconds']} s / {floor:.1f} s)", "<= 1.5 x", ratio <= 1.5),
+        Figure("first run, against the GPU's floor", f"{ratio:.2f} x ({took})", "<= 1.5 x", ratio <= 1.5),
         Figure("images paid for, first run", str(paid), str(products * VARIANTS), paid == products * VARIANTS),
         Figure("dollars per product, as the ledger has it", f"{dollars:.6f}", "the GPU's own", dollars > 0),
-        Figure("the same scrape again, of the first run's time", f"{share:.1%} ({again['seconds']} s)", "<= 10 %", share <= 0.1),
+        Figure("the same scrape again, of the first's time", f"{share:.1%} ({took_again})", "<= 10 %", share <= 0.1),
         Figure("images paid for, second run", str(paid_again), "0", paid_again == 0),
         Figure("map runs started, second run", str(len(map_runs)), "0", not map_runs),
         Figure(f"{LARGE:,} products accounted for", str(large["counts"]["products"]), str(LARGE), accounted(large)),

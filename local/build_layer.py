@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# The Lambda runtime brings boto3 and all it needs; but its urllib3 may be older than fetch.py wants, so ours goes along.
+# The Lambda runtime brings boto3 and all it needs; its urllib3 may be older than fetch.py wants, so ours goes along.
 IN_THE_RUNTIME = ("boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "six")
 
 

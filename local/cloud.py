@@ -50,6 +50,7 @@ class Cloud:
         self.folder = folder or Path(os.environ.get("LOOKBOOK_LOCAL", ROOT / ".local"))
         self.stack_file = self.folder / "stack.json"
         self.processes_file = self.folder / "processes.json"
+        self._started: list[subprocess.Popen[bytes]] = []
 
     # ------------------------------------------------------------------ up and down
 
@@ -91,6 +92,9 @@ class Cloud:
         for group in running:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(group, signal.SIGKILL)
+        for process in self._started:
+            process.wait()
+        self._started.clear()
         self.stack_file.unlink(missing_ok=True)
         self.processes_file.unlink(missing_ok=True)
         shutil.rmtree(self.folder / "tmp", ignore_errors=True)
@@ -253,6 +257,7 @@ class Cloud:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self._started.append(process)
         return process.pid
 
     def wait_for(self, url: str) -> None:

@@ -120,11 +120,19 @@ def draw_sheet(cloud: Cloud, first: dict[str, Any], sheet: Path) -> None:
     entries = []
     for place, number in enumerate(FIRST_STORE[:ON_THE_SHEET]):
         answer = json.loads(command(cloud, "get", catalogue.product_id(number), "--json", stdout=subprocess.PIPE))
-        image = answer["image_list"][place % len(answer["image_list"])]
+        image = _worn_by(answer, place)
         picture = Image.open(io.BytesIO(requests.get(image["url"], timeout=30).content))
         entries.append((picture.convert("RGB"), f"{answer['title']} · {image['model_photo'].replace('_', ' ')}"))
     title = f"Lookbook: {first['images_generated']} images of {first['counts']['generated']} products, made once"
     contact_sheet(entries, 6, title).convert("RGB").save(sheet, quality=88)
+
+
+def _worn_by(product: dict[str, Any], place: int) -> dict[str, Any]:
+    """Choose an image of a product whose model the category would suggest."""
+    images: list[dict[str, Any]] = product["image_list"]
+    sex = "man" if product["category"].startswith("Men") else "woman"
+    fitting = [image for image in images if image["model_photo"].startswith(sex)] or images
+    return fitting[place % len(fitting)]
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ PROBE = """
 import importlib, json, sys
 for name in ["app", *json.loads(sys.argv[1])]:
     importlib.import_module(name)
-print(json.dumps({name: getattr(module, "__file__", None) for name, module in list(sys.modules.items()) if "." not in name}))
+print(json.dumps([name for name in sys.modules if "." not in name]))
 """
 
 

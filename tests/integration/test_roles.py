@@ -1,0 +1,82 @@
+"""Each function's role can do what its function does and nothing else: tried, with IAM enforced by the engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from tests.integration.conftest import Stack
+
+FUNCTIONS = ["Ingest", "Check", "Generate", "Save", "Finish", "Api"]
+KEY = {"product_id": {"S": "x"}, "sort_key": {"S": "x"}}
+RUN_KEY = {"run_id": {"S": "x"}, "sort_key": {"S": "x"}}
+
+# What a function must be able to do for its work, and everything else that it might try and must not.
+ATTEMPTS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
+    "read the endpoint's key": ("secretsmanager", "get_secret_value", {"SecretId": "<GpuEndpointKey>"}, {"Generate"}),
+    "read an image": ("s3", "get_object", {"Bucket": "<Bucket>", "Key": "images/x"}, {"Save", "Api"}),
+    "write an image": ("s3", "put_object", {"Bucket": "<Bucket>", "Key": "images/probe"}, {"Save"}),
+    "delete an image": ("s3", "delete_object", {"Bucket": "<Bucket>", "Key": "images/probe"}, {"Save"}),
+    "delete a scrape": ("s3", "delete_object", {"Bucket": "<Bucket>", "Key": "scrapes/x"}, set()),
+    "read a scrape": ("s3", "get_object", {"Bucket": "<Bucket>", "Key": "scrapes/x"}, {"Ingest"}),
+    "stage a result": ("s3", "put_object", {"Bucket": "<Bucket>", "Key": "staging/probe"}, {"Generate"}),
+    "write a model photo": ("s3", "put_object", {"Bucket": "<Bucket>", "Key": "models/probe.txt"}, {"Api"}),
+    "read the library": ("dynamodb", "get_item", {"TableName": "<LibraryTable>", "Key": KEY}, {"Check", "Save", "Api"}),
+    "delete from the library": ("dynamodb", "delete_item", {"TableName": "<LibraryTable>", "Key": KEY}, {"Save"}),
+    "scan the library": ("dynamodb", "scan", {"TableName": "<LibraryTable>"}, set()),
+    "scan the runs": ("dynamodb", "scan", {"TableName": "<RunsTable>"}, set()),
+    "take out an intent": ("dynamodb", "delete_item", {"TableName": "<RunsTable>", "Key": RUN_KEY}, {"Generate"}),
+    "delete history": (
+        "dynamodb",
+        "delete_item",
+        {"TableName": "<HistoryTable>", "Key": {"product_id": {"S": "x"}, "entry_id": {"S": "x"}}},
+        set(),
+    ),
+    "list users": ("cognito-idp", "list_users", {"UserPoolId": "<UserPool>"}, set()),
+    "stop the pipeline": ("stepfunctions", "delete_state_machine", {"stateMachineArn": "<Pipeline>"}, set()),
+    "invoke functions": ("lambda", "list_functions", {}, set()),
+}  # fmt: skip
+DENIED = {"AccessDenied", "AccessDeniedException", "403", "Forbidden"}
+
+
+def client_of(stack: Stack, function: str, service: str) -> Any:
+    functions = stack.aws("lambda").get_paginator("list_functions").paginate()
+    [role] = [
+        each["Role"]
+        for page in functions
+        for each in page["Functions"]
+        if f"-{function}Function-" in each["FunctionName"]
+    ]
+    got = stack.aws("sts").assume_role(RoleArn=role, RoleSessionName="probe")["Credentials"]
+    make: Any = boto3.client
+    return make(
+        service,
+        endpoint_url=stack.known["endpoint_url"],
+        region_name=stack.known["region"],
+        aws_access_key_id=got["AccessKeyId"],
+        aws_secret_access_key=got["SecretAccessKey"],
+        aws_session_token=got["SessionToken"],
+        config=Config(s3={"addressing_style": "path"}, signature_version="s3v4") if service == "s3" else None,
+    )
+
+
+def allowed(stack: Stack, function: str, service: str, action: str, arguments: dict[str, Any]) -> bool:
+    filled = {
+        name: stack.output(value[1:-1]) if isinstance(value, str) and value.startswith("<") else value
+        for name, value in arguments.items()
+    }
+    try:
+        getattr(client_of(stack, function, service), action)(**filled)
+    except ClientError as error:
+        return error.response["Error"]["Code"] not in DENIED
+    return True
+
+
+@pytest.mark.parametrize("what", ATTEMPTS)
+def test_only_the_functions_that_need_it_may(stack: Stack, what: str) -> None:
+    service, action, arguments, expected = ATTEMPTS[what]
+    assert {name for name in FUNCTIONS if allowed(stack, name, service, action, arguments)} == expected
