@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -93,11 +94,11 @@ def test_a_layer_ships_bytecode_that_is_valid_on_a_read_only_disk(stack: Stack, 
 def test_layers_for_aws_are_built_from_the_lock_file_for_its_platform(tmp_path: Path) -> None:
     # Given the platform of production, whatever this machine is
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    environment = {"PATH": f"{ROOT}/.local/tools/bin:/usr/bin:/bin", "LAYER_PYTHON": version, "LAYER_PLATFORM": "arm64"}
+    environment = {**os.environ, "LAYER_PYTHON": version, "LAYER_PLATFORM": "arm64"}
 
     # When the imaging layer is built
     command = [sys.executable, str(ROOT / "local/build_layer.py"), "Imaging", str(tmp_path)]
-    subprocess.run(command, env={**environment, "HOME": str(Path.home())}, check=True, timeout=120)
+    subprocess.run(command, env=environment, check=True, timeout=120)
 
     # Then its compiled modules are for arm64 Linux, in the locked version
     modules = list((tmp_path / "python/PIL").glob("_imaging.*.so"))

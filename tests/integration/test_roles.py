@@ -30,6 +30,14 @@ ATTEMPTS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
     "scan the library": ("dynamodb", "scan", {"TableName": "<LibraryTable>"}, set()),
     "scan the runs": ("dynamodb", "scan", {"TableName": "<RunsTable>"}, set()),
     "take out an intent": ("dynamodb", "delete_item", {"TableName": "<RunsTable>", "Key": RUN_KEY}, {"Generate"}),
+    "begin a run": (
+        "dynamodb",
+        "update_item",
+        {"TableName": "<RunsTable>", "Key": RUN_KEY},
+        {"Ingest", "Generate", "Save", "Finish"},
+    ),
+    "write a run": ("dynamodb", "put_item", {"TableName": "<RunsTable>", "Item": RUN_KEY}, {"Generate", "Api"}),
+    "list the bucket": ("s3", "list_objects_v2", {"Bucket": "<Bucket>"}, {"Ingest", "Generate", "Save", "Api"}),
     "delete history": (
         "dynamodb",
         "delete_item",
