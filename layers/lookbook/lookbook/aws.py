@@ -6,6 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -28,18 +29,29 @@ PLAIN_CONFIG = Config(connect_timeout=3, read_timeout=20, retries={"total_max_at
 
 
 @cache
+def session() -> botocore.session.Session:
+    """Return the one botocore session: reading the endpoints of all of AWS is most of what a client costs."""
+    return botocore.session.get_session()
+
+
+@cache
+def _boto3() -> boto3.Session:
+    return boto3.Session(botocore_session=session())
+
+
+@cache
 def s3() -> S3Client:
-    return boto3.client("s3", config=CONFIG)
+    return _boto3().client("s3", config=CONFIG)
 
 
 @cache
 def secrets() -> SecretsManagerClient:
-    return boto3.client("secretsmanager", config=PLAIN_CONFIG)
+    return _boto3().client("secretsmanager", config=PLAIN_CONFIG)
 
 
 @cache
 def step_functions() -> SFNClient:
-    return boto3.client("stepfunctions", config=PLAIN_CONFIG)
+    return _boto3().client("stepfunctions", config=PLAIN_CONFIG)
 
 
 @cache

@@ -16,6 +16,7 @@ from lookbook import aws, imaging, ledger, library
 from lookbook.errors import ImageError, SourceImageError
 from lookbook.fetch import SourceUnavailableError, fetch_picture
 from lookbook.gpu import JobState, RefusedError, TroubleError, UncertainError
+from lookbook.logging import logger
 from lookbook.reuse import PARAMETERS, reuse_key, seed_for
 from lookbook.state import Job, Outcome, ProductState, RunContext
 
@@ -91,13 +92,19 @@ class Generator:
         ]  # fmt: skip
 
     def step(self, job: Job, state: ProductState, pictures: _Pictures, now: float) -> Job:
-        """Bring one variant a step further. The ledger, not `job`, says what has been tried and paid."""
+        """Bring one variant a step further. The ledger, not `job`, says what has been tried and paid.
+
+        As long as the provider says that the job is at work, the ledger need not be asked.
+        """
+        told = self.ask(job.job_id)
+        if told is not None and told.status == "waiting":
+            return job
         attempts = ledger.attempts(job.reuse_key)
         last = attempts[-1] if attempts else None
         if last and last.status == ledger.INTENT and now - float(last.created_at) > ledger.INTENT_EXPIRES_SECONDS:
             ledger.ended(last, ledger.UNKNOWN, "The submission was cut off; it may have been paid for.")
         if last and last.status == ledger.SUBMITTED:
-            job = self.poll(job, last)
+            job = self.note(job, last, told if job.job_id == last.job_id else self.ask(str(last.job_id)))
         if last is None or (last.status in ledger.MAY_BE_TRIED_AGAIN and may_try_again(attempts, state.run.run_id)):
             job = self.submit(job, state, pictures, last, now)
         elif last.status == ledger.SUCCEEDED:
@@ -136,14 +143,21 @@ class Generator:
             ledger.ended(entry, ledger.UNKNOWN, f"{error} It may have been paid for.")
             return job.model_copy(update={"reason": str(error)})
         ledger.submitted(entry, job_id)
-        return job.model_copy(update={"reason": ""})
+        return job.model_copy(update={"job_id": job_id, "reason": ""})
 
-    def poll(self, job: Job, entry: LedgerEntry) -> Job:
-        """Ask for a submitted job and write to the ledger what became of it."""
+    def ask(self, job_id: str) -> JobState | None:
+        """Ask the provider for a job; None when there is none, or it cannot tell now."""
         try:
-            told = self.provider.state(str(entry.job_id))
+            return self.provider.state(job_id) if job_id else None
         except TroubleError as error:
-            return job.model_copy(update={"reason": str(error)})
+            logger.info("provider gave no state", extra={"job_id": job_id, "reason": str(error)})
+            return None
+
+    def note(self, job: Job, entry: LedgerEntry, told: JobState | None) -> Job:
+        """Write to the ledger what became of a submitted job."""
+        job = job.model_copy(update={"job_id": str(entry.job_id)})
+        if told is None or told.status == "waiting":
+            return job
         cost = round(told.gpu_ms * self.usd_per_second * 1000)
         if told.status == "completed":
             key = f"staging/{job.reuse_key}/{entry.sort_key.removeprefix('attempt#')}"
@@ -151,7 +165,7 @@ class Generator:
             ledger.staged(
                 entry, staging_key=key, model_version=told.model_version, cost_microusd=cost, gpu_ms=told.gpu_ms
             )
-        elif told.status != "waiting":
+        else:
             ledger.ended(entry, ledger.FAILED, told.reason, cost_microusd=cost, gpu_ms=told.gpu_ms)
         return job
 

@@ -51,7 +51,7 @@ def attempts(reuse_key: str) -> list[LedgerEntry]:
 
 def paid_by(run_id: str) -> Iterator[LedgerEntry]:
     """Yield a run's attempts, from the index (which may be a moment behind the table)."""
-    return iter(LedgerEntry.by_run.query(run_id))
+    return (item for item in LedgerEntry.by_run.query(run_id) if isinstance(item, LedgerEntry))
 
 
 def write_intent(

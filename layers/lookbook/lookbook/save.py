@@ -12,14 +12,13 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pynamodb.connection import Connection
 from pynamodb.exceptions import DoesNotExist, TransactWriteError
 from pynamodb.transactions import TransactWrite
 
 from lookbook import aws, generate, imaging, ledger, library
 from lookbook.errors import ImageError, NotFoundError
 from lookbook.state import Job, Outcome, ProductState
-from lookbook.tables import PRODUCT, Fingerprint, HistoryEntry, Image, LedgerEntry, Product
+from lookbook.tables import PRODUCT, Fingerprint, HistoryEntry, Image, LedgerEntry, Product, connection
 from lookbook.times import iso
 
 if TYPE_CHECKING:
@@ -147,7 +146,7 @@ class Saver:
             unchanged &= Product.claimed_by == state.run.run_id
             if finished:
                 actions += [Product.claimed_by.remove(), Product.claim_expires_at.remove()]
-        with TransactWrite(connection=Connection()) as transaction:
+        with TransactWrite(connection=connection()) as transaction:
             for one in made:
                 transaction.update(
                     Fingerprint(_fingerprint_id(one.image_id), "fingerprint"),
@@ -266,7 +265,7 @@ def _withdraw(product_id: str, image_id: str, now: datetime) -> None:
             actor=f"run {image.run_id}",
             created_at=iso(now),
         )
-    with TransactWrite(connection=Connection()) as transaction:
+    with TransactWrite(connection=connection()) as transaction:
         transaction.delete(image, condition=Image.product_id.exists())
         transaction.update(product, actions=actions)
         if entry is not None:

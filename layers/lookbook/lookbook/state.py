@@ -55,6 +55,7 @@ class Job(_State):
     reuse_key: str
     status: Literal["waiting", "staged", "linked", "failed", "blocked"] = "waiting"
     attempt: str = ""
+    job_id: str = ""
     staging_key: str = ""
     image_id: str = ""
     reason: str = ""

@@ -17,8 +17,11 @@ from pynamodb.attributes import (
     UnicodeAttribute,
     UnicodeSetAttribute,
 )
+from pynamodb.connection import Connection
 from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
 from pynamodb.models import Model
+
+from lookbook import aws
 
 if TYPE_CHECKING:
     from lookbook.settings import Settings
@@ -39,7 +42,7 @@ class _Meta:
     base_backoff_ms = 50
 
 
-class ProductsBySource(GlobalSecondaryIndex["Product"]):
+class ProductsBySource(GlobalSecondaryIndex["LibraryItem"]):
     class Meta:
         index_name = "products_by_source"
         projection = AllProjection()
@@ -48,7 +51,7 @@ class ProductsBySource(GlobalSecondaryIndex["Product"]):
     updated_at = UnicodeAttribute(range_key=True)
 
 
-class ProductsByTime(GlobalSecondaryIndex["Product"]):
+class ProductsByTime(GlobalSecondaryIndex["LibraryItem"]):
     class Meta:
         index_name = "products_by_time"
         projection = AllProjection()
@@ -66,6 +69,9 @@ class LibraryItem(Model):
     product_id = UnicodeAttribute(hash_key=True)
     sort_key = UnicodeAttribute(range_key=True)
     kind = DiscriminatorAttribute()
+
+    by_source = ProductsBySource()
+    by_time = ProductsByTime()
 
 
 class Product(LibraryItem, discriminator="product"):
@@ -85,9 +91,6 @@ class Product(LibraryItem, discriminator="product"):
     images_gpu_ms = NumberAttribute(default=0)
     claimed_by = UnicodeAttribute(null=True)
     claim_expires_at = NumberAttribute(null=True)
-
-    by_source = ProductsBySource()
-    by_time = ProductsByTime()
 
 
 class Image(LibraryItem, discriminator="image"):
@@ -133,7 +136,7 @@ class HistoryEntry(Model):
     created_at = UnicodeAttribute()
 
 
-class RunsByTime(GlobalSecondaryIndex["Run"]):
+class RunsByTime(GlobalSecondaryIndex["RunsItem"]):
     class Meta:
         index_name = "runs_by_time"
         projection = AllProjection()
@@ -142,7 +145,7 @@ class RunsByTime(GlobalSecondaryIndex["Run"]):
     run_id = UnicodeAttribute(range_key=True)
 
 
-class LedgerByRun(GlobalSecondaryIndex["LedgerEntry"]):
+class LedgerByRun(GlobalSecondaryIndex["RunsItem"]):
     class Meta:
         index_name = "ledger_by_run"
         projection = AllProjection()
@@ -158,6 +161,9 @@ class RunsItem(Model):
     run_id = UnicodeAttribute(hash_key=True)
     sort_key = UnicodeAttribute(range_key=True)
     kind = DiscriminatorAttribute()
+
+    by_time = RunsByTime()
+    by_run = LedgerByRun()
 
 
 class Run(RunsItem, discriminator="run"):
@@ -191,8 +197,6 @@ class Run(RunsItem, discriminator="run"):
     saved_gpu_ms = NumberAttribute(default=0)
     problems: JSONAttribute = JSONAttribute(null=True)
 
-    by_time = RunsByTime()
-
 
 class Outcome(RunsItem, discriminator="outcome"):
     """What became of one product that needed work; `sort_key` is item#<product_id>. Written by the state machine."""
@@ -225,11 +229,13 @@ class LedgerEntry(RunsItem, discriminator="ledger"):
     cost_microusd = NumberAttribute(default=0)
     gpu_ms = NumberAttribute(default=0)
 
-    by_run = LedgerByRun()
-
 
 def bind(settings: Settings) -> None:
-    """Say which tables the models stand for; once per process, before any is used."""
+    """Say which tables the models stand for; once per process, before any is used.
+
+    PynamoDB makes a connection for every model class, and each a botocore client, 150 ms apiece at a cold start. The
+    classes of a table find that of their base class; the tables share one client, and its session is boto3's.
+    """
     names: dict[type[Any], str] = {
         LibraryItem: settings.library_table,
         HistoryEntry: settings.history_table,
@@ -237,3 +243,15 @@ def bind(settings: Settings) -> None:
     }
     for model, name in names.items():
         model.Meta.table_name = name
+    shared = connection()
+    shared._local.session = aws.session()  # noqa: SLF001 - it has no other way in
+    for model in (HistoryEntry, RunsItem):
+        table = model._get_connection()  # noqa: SLF001 - as above
+        if table.connection is not shared:
+            shared.add_meta_table(table.get_meta_table())
+            table.connection = shared
+
+
+def connection() -> Connection:
+    """Return the connection that all tables share."""
+    return LibraryItem._get_connection().connection  # noqa: SLF001 - as above

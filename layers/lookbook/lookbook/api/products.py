@@ -35,7 +35,7 @@ def list_products(
     else:
         start = cursors.decode_key(cursor, {"source", "updated_at", "product_id", "sort_key"})
         page = Product.by_source.query(source, scan_index_forward=False, limit=limit, last_evaluated_key=start)
-    found = [_show(product) for product in page]
+    found = [_show(product) for product in page if isinstance(product, Product)]
     return {"products": found, "cursor": cursors.encode(page.last_evaluated_key if len(found) == limit else None)}
 
 

@@ -90,7 +90,7 @@ def list_runs(limit: Limit = 20, cursor: Cursor = None) -> dict[str, Any]:
     """All runs, newest first."""
     start = cursors.decode_key(cursor, {"listing", "run_id", "sort_key"})
     page = Run.by_time.query(ALL_RUNS, scan_index_forward=False, limit=limit, last_evaluated_key=start)
-    found = [runs.show(run) for run in page]
+    found = [runs.show(run) for run in page if isinstance(run, Run)]
     return {"runs": found, "cursor": cursors.encode(page.last_evaluated_key if len(found) == limit else None)}
 
 
