@@ -128,8 +128,8 @@ def payloads(bench: Bench, run: dict[str, Any]) -> Iterator[int]:
 
 
 def measure(bench: Bench, products: int, console: Console) -> list[Figure]:
-    console.print(f"warming up ({CONCURRENCY} products, so that cold starts are not measured) …")
-    bench.run("warm-up", scrape(bench.known, range(50_000, 50_000 + CONCURRENCY)))
+    console.print(f"warming up ({2 * CONCURRENCY} products, so that cold starts are not measured) …")
+    bench.run("warm-up", scrape(bench.known, range(50_000, 50_000 + 2 * CONCURRENCY)))
 
     console.print(f"{products} products x {VARIANTS} images, {SECONDS_PER_IMAGE} s each on {WORKERS} workers …")
     before = bench.charges()

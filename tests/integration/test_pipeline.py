@@ -96,6 +96,25 @@ def test_more_variants_make_only_what_is_missing(stack: Stack, products: Product
     assert stack.get(f"/api/products/{scrape[0]['product_id']}")["variants"] == [1, 2, 3]
 
 
+def test_new_images_are_made_when_asked_for_and_the_old_ones_stay(stack: Stack, products: Products) -> None:
+    # Given a product with an image
+    scrape = products(1)
+    stack.run(scrape, variants=1)
+    before = stack.get(f"/api/products/{scrape[0]['product_id']}")
+    paid = stack.charges()
+
+    # When a run does not want to reuse it
+    run = stack.run(scrape, variants=1, reuse=False)
+
+    # Then there is a new cover, paid for, and the old image and its history are still there
+    assert (run["status"], run["images_generated"], stack.charges() - paid) == ("succeeded", 1, 1)
+    after = stack.get(f"/api/products/{scrape[0]['product_id']}")
+    assert after["cover_image_id"] != before["cover_image_id"]
+    assert before["cover_image_id"] in {image["image_id"] for image in after["image_list"]}
+    covers = [entry["image_id"] for entry in stack.history(scrape[0]["product_id"])]
+    assert covers == [before["cover_image_id"], after["cover_image_id"]]
+
+
 def test_a_mixed_scrape_accounts_for_every_product(stack: Stack, products: Products) -> None:
     # Given good products, one twice, and four kinds of bad ones
     good = products(2)

@@ -30,6 +30,15 @@ UNRECORDED = (
 
 
 @dataclass(slots=True)
+class _Paid:
+    """What the ledger says of a run: whole micro-dollars, milliseconds, and the products with a blocked attempt."""
+
+    cost_microusd: int = 0
+    gpu_ms: int = 0
+    blocked: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
 class _Tally:
     statuses: Counter[str] = field(default_factory=Counter)
     images_generated: int = 0
@@ -46,10 +55,11 @@ def finish(state: dict[str, Any], *, bucket: str, now: datetime) -> dict[str, An
     if run.finished_at is not None:
         return {"next": run.status, "reason": run.reason or run.status}
     if run.reason is not None:
-        return _end(run, runs.FAILED, run.reason, now)
+        return _end(run, runs.FAILED, run.reason, now, _Tally(), _Paid())
 
+    paid = _paid(run.run_id)
     late = seconds_between(str(run.started_at), iso(now)) > DEADLINE_SECONDS
-    tally = _count(run.run_id, bucket, state, last_pass=late)
+    tally = _count(run.run_id, bucket, state, paid.blocked, last_pass=late)
     if tally.again:
         number = int(state["pass"]) + 1
         key = items_key(run.run_id, number)
@@ -61,7 +71,7 @@ def finish(state: dict[str, Any], *, bucket: str, now: datetime) -> dict[str, An
     good = tally.statuses["generated"] + tally.statuses["reused"] + int(run.reused)
     status = runs.SUCCEEDED if not bad else runs.PARTIAL if good else runs.FAILED
     reason = f"{bad} of {int(run.products)} products did not get all their images." if bad else None
-    return _end(run, status, reason, now, tally)
+    return _end(run, status, reason, now, tally, paid)
 
 
 def _ingest_failed(state: dict[str, Any], now: datetime) -> dict[str, Any]:
@@ -69,23 +79,36 @@ def _ingest_failed(state: dict[str, Any], now: datetime) -> dict[str, Any]:
     caught = state.pop("error")
     start = runs.identify(state)
     run = runs.begin(start, "none", now) or runs.get(start.run_id)
-    return _end(run, runs.FAILED, plain_reason(f"{caught['Error']}: {caught['Cause']}"), now)
+    return _end(run, runs.FAILED, plain_reason(f"{caught['Error']}: {caught['Cause']}"), now, _Tally(), _Paid())
 
 
-def _count(run_id: str, bucket: str, state: dict[str, Any], *, last_pass: bool) -> _Tally:
-    """Compare each product that went to work with its recorded outcome."""
+def _paid(run_id: str) -> _Paid:
+    paid = _Paid()
+    for entry in ledger.paid_by(run_id):
+        paid.cost_microusd += int(entry.cost_microusd)
+        paid.gpu_ms += int(entry.gpu_ms)
+        if entry.status == ledger.BLOCKED:
+            paid.blocked.add(entry.product_id)
+    return paid
+
+
+def _count(run_id: str, bucket: str, state: dict[str, Any], blocked: set[str], *, last_pass: bool) -> _Tally:
+    """Compare each product that went to work with its recorded outcome.
+
+    `blocked` has the products of which an attempt is blocked: one that had been counted as generated had taken the
+    provider's placeholder for an image (see save.py).
+    """
     outcomes = {
         item.sort_key: item
         for item in RunsItem.query(run_id, RunsItem.sort_key.startswith(outcome_key("")), consistent_read=True)
         if isinstance(item, Outcome)
     }
-    withdrawn = {entry.product_id for entry in ledger.paid_by(run_id) if entry.status == ledger.BLOCKED}
     tally = _Tally()
     for _, line in read_lines(bucket, items_key(run_id, 1)):
         item = Item.model_validate_json(line)
         outcome = outcomes.get(outcome_key(item.product_id))
         status, reason = (outcome.status, outcome.reason) if outcome else ("failed", UNRECORDED)
-        if outcome and status == "generated" and item.product_id in withdrawn:
+        if outcome and status == "generated" and item.product_id in blocked:
             status, reason = (
                 "blocked",
                 "One of its images turned out to be the provider's placeholder for blocked ones.",
@@ -114,10 +137,8 @@ def _count(run_id: str, bucket: str, state: dict[str, Any], *, last_pass: bool) 
     return tally
 
 
-def _end(run: Run, status: str, reason: str | None, now: datetime, tally: _Tally | None = None) -> dict[str, Any]:
+def _end(run: Run, status: str, reason: str | None, now: datetime, tally: _Tally, paid: _Paid) -> dict[str, Any]:
     """Write how the run ended; its cost is the sum over the ledger."""
-    tally = tally or _Tally()
-    paid = [(int(entry.cost_microusd), int(entry.gpu_ms)) for entry in ledger.paid_by(run.run_id)]
     problems = sorted([*(run.problems or []), *tally.problems], key=lambda problem: int(problem["index"]))
     actions: list[Action] = [
         Run.status.set(status),
@@ -129,8 +150,8 @@ def _end(run: Run, status: str, reason: str | None, now: datetime, tally: _Tally
         Run.deferred.set(tally.statuses["deferred"]),
         Run.images_generated.set(tally.images_generated),
         Run.images_reused.set(int(run.images_reused or 0) + tally.images_reused),
-        Run.cost_microusd.set(sum(cost for cost, _ in paid)),
-        Run.gpu_ms.set(sum(gpu_ms for _, gpu_ms in paid)),
+        Run.cost_microusd.set(paid.cost_microusd),
+        Run.gpu_ms.set(paid.gpu_ms),
         Run.problems.set(problems[:MAX_PROBLEMS]),
     ]
     if reason is not None:

@@ -158,7 +158,7 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
                 return transform.apply(image.convert(mode))
         except (ImageCms.PyCMSError, OSError, KeyError, TypeError, ValueError):
             pass
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 @functools.cache

@@ -57,16 +57,12 @@ def ingest(
             path = Path(folder) / "scrape"
             _download(bucket, start, path)
             options = _options(run, path)
-            photos = model_photos.choose(bucket, options.model_photos, options.variants)
-            context = context.model_copy(
-                update={
-                    "variants": options.variants,
-                    "method": options.method,
-                    "reuse": options.reuse,
-                    "model_photos": photos,
-                }
-            )
+            asked = {"variants": options.variants, "method": options.method, "reuse": options.reuse}
+            context = context.model_copy(update=asked)
             counts = _Planner(context, Path(folder)).plan(path)
+            if counts.to_do:
+                photos = model_photos.choose(bucket, options.model_photos, options.variants)
+                context = context.model_copy(update={"model_photos": photos})
             for key, file in ((plan_key(run.run_id), "plan"), (items_key(run.run_id, 1), "items")):
                 aws.s3().upload_file(str(Path(folder) / file), bucket, key)
     except InputError as error:

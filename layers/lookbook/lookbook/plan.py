@@ -7,13 +7,15 @@ reused or rejected costs no write.
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import ClientError
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from lookbook import aws
+from lookbook.errors import InputError
 from lookbook.runs import plain_reason
 from lookbook.tables import Outcome
 
@@ -78,25 +80,24 @@ def items_page(
     With a status, only products that have it; the page may then be short of `limit` though more follow.
     """
     found: list[dict[str, Any]] = []
-    waiting: list[tuple[int, PlanLine]] = []
-    position = offset
-    for position, line in read_lines(bucket, plan_key(run_id), offset):
-        waiting.append((position, PlanLine.model_validate_json(line)))
-        if len(waiting) == limit:
-            shown = _shown(run_id, waiting, status)
-            room = limit - len(found)
-            found += [item for _, item in shown[:room]]
+    lines = read_lines(bucket, plan_key(run_id), offset)
+    while batch := list(itertools.islice(lines, limit)):
+        for end, item in _shown(run_id, batch, status):
+            found.append(item)
             if len(found) == limit:
-                return found, shown[room - 1][0]
-            waiting = []
-            if position - offset > MOST_BYTES_PER_REQUEST:
-                return found, position
-    found += [item for _, item in _shown(run_id, waiting, status)]
-    return (found, None) if len(found) <= limit else (found[:limit], position)
+                return found, end
+        looked_at = batch[-1][0]
+        if looked_at - offset > MOST_BYTES_PER_REQUEST:
+            return found, looked_at
+    return found, None
 
 
-def _shown(run_id: str, lines: list[tuple[int, PlanLine]], status: str | None) -> list[tuple[int, dict[str, Any]]]:
+def _shown(run_id: str, raw: list[tuple[int, bytes]], status: str | None) -> list[tuple[int, dict[str, Any]]]:
     """Join plan lines with the outcomes of those that went to work."""
+    try:
+        lines = [(end, PlanLine.model_validate_json(line)) for end, line in raw]
+    except ValidationError as error:
+        raise InputError("The cursor is not one that this list gave out; start without it.") from error
     keys = [(run_id, outcome_key(line.product_id)) for _, line in lines if line.decision == "work"]
     outcomes = {outcome.sort_key: outcome for outcome in Outcome.batch_get(keys)} if keys else {}
     shown = [(end, _show(line, outcomes.get(outcome_key(line.product_id)))) for end, line in lines]

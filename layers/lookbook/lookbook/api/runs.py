@@ -21,7 +21,7 @@ from lookbook.errors import InputError
 from lookbook.logging import logger
 from lookbook.options import RunOptions
 from lookbook.tables import ALL_RUNS, Run
-from lookbook.times import now
+from lookbook.times import iso, now
 
 router = Router()
 
@@ -73,11 +73,16 @@ def start_run(new: NewRun) -> Response[dict[str, Any]]:
     text = new.scrape if isinstance(new.scrape, str) else json.dumps(new.scrape)
     key = f"runs/{run_id}/scrape"
     aws.s3().put_object(Bucket=told.bucket, Key=key, Body=text.encode())
-    aws.step_functions().start_execution(
-        stateMachineArn=told.pipeline_arn,
-        name=run_id,
-        input=json.dumps({"run_id": run_id, "name": new.name, "key": key}),
-    )
+    try:
+        aws.step_functions().start_execution(
+            stateMachineArn=told.pipeline_arn,
+            name=run_id,
+            input=json.dumps({"run_id": run_id, "name": new.name, "key": key}),
+        )
+    except ClientError:
+        run.status, run.reason, run.finished_at = runs.FAILED, "It could not be started. Start it again.", iso(now())
+        run.save()
+        raise
     return Response(HTTPStatus.ACCEPTED, "application/json", runs.show(run))
 
 
