@@ -51,20 +51,20 @@ def install(group: str, target: Path, python: str) -> None:
         uv("export", "--frozen", "--only-group", group, "--no-emit-project", *prune, "--output-file", str(wanted))
         uv(
             "pip", "install", "--no-deps", "--require-hashes", "--only-binary", ":all:", "--target", str(target),
-            "--python-version", python, *platform(python), "--requirement", str(wanted),
+            "--python-version", python, *platform(), "--requirement", str(wanted),
         )  # fmt: skip
     for pattern in ("bin", ".lock", *NOT_SHIPPED):
         for path in target.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def platform(python: str) -> list[str]:
-    """uv's name for the target platform; Lambda's Python 3.11 has an older C library than its successors."""
+def platform() -> list[str]:
+    """uv's name for the target platform."""
     wanted = os.environ.get("LAYER_PLATFORM", "arm64")
     if wanted == "host":
         return []
     machine = {"arm64": "aarch64", "x86_64": "x86_64"}[wanted]
-    return ["--python-platform", f"{machine}-{'manylinux2014' if python == '3.11' else 'manylinux_2_28'}"]
+    return ["--python-platform", f"{machine}-manylinux_2_28"]
 
 
 def compile_bytecode(target: Path, python: str) -> None:

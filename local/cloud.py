@@ -35,6 +35,8 @@ REGION = "us-east-1"
 USER = "you@example.com"
 ENGINE_PYTHON = ROOT / ".local/engine/bin/python"
 SAM_PYTHON = ROOT / ".local/sam/bin/python"
+# What the template wants to hear; the engine runs functions on the Python that runs it.
+LOCAL_RUNTIME = "python3.13"
 START_SECONDS = 60
 STOP_SECONDS = 15
 
@@ -158,7 +160,7 @@ class Cloud:
         machine = "arm64" if platform.machine().lower() in {"arm64", "aarch64"} else "x86_64"
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         values = {
-            "Runtime": f"python{version}",
+            "Runtime": LOCAL_RUNTIME,
             "Architecture": machine,
             "GpuEndpointUrl": known["gpu_url"],
             "AllowPrivateUrls": "true",

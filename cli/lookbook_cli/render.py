@@ -138,17 +138,22 @@ def run_table(runs: list[Json], labels: list[str]) -> Table:
 
 
 def problem_table(problems: Iterable[Json]) -> Table:
-    """Show the products of a run that came to nothing, and why."""
+    """Show the products of a run that came to nothing, and why; what has the same reason shares a row."""
     table = _table("Problems")
     _numbers(table, "index")
     _fixed(table, "product", "status")
     _flexible(table, "reason")
+    alike: dict[tuple[object, object], list[Json]] = {}
     for problem in problems:
+        alike.setdefault((problem.get("status"), problem.get("reason")), []).append(problem)
+    for (word, reason), group in alike.items():
+        first, last = group[0], group[-1]
+        several = len(group) > 1
         table.add_row(
-            cell(problem.get("index")),
-            cell(problem.get("product_id")),
-            status(problem.get("status")),
-            cell(problem.get("reason")),
+            cell(f"{first.get('index')}…{last.get('index')}" if several else first.get("index")),
+            cell(f"{len(group)} products" if several else first.get("product_id")),
+            status(word),
+            cell(reason),
         )
     return table
 

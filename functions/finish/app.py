@@ -24,7 +24,7 @@ def settings() -> Settings:
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  # noqa: ARG001 - Lambda passes it
-    ended = finish(event, bucket=settings().bucket, now=now())
-    run_id = event.get("run", {}).get("run_id")
+    ended = finish(event["state"], event["execution_arn"], bucket=settings().bucket, now=now())
+    run_id = event["state"].get("run", {}).get("run_id")
     logger.info("pass finished", extra={"run_id": run_id, "next": ended["next"], "reason": ended.get("reason")})
     return ended

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from lookbook import aws
@@ -23,7 +23,7 @@ def generator() -> Generator:
     settings = GenerateSettings.from_environment()
     bind(settings)
     return Generator(
-        GpuEndpoint(settings.gpu_endpoint_url, aws.secret(settings.gpu_endpoint_key_secret)),
+        GpuEndpoint(settings.gpu_endpoint_url, partial(aws.secret, settings.gpu_endpoint_key_secret)),
         settings.bucket,
         settings.gpu_usd_per_second,
         settings.allow_private_urls,
@@ -31,7 +31,10 @@ def generator() -> Generator:
 
 
 @logger.inject_lambda_context
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  # noqa: ARG001 - Lambda passes it
-    state = generator().advance(ProductState.model_validate(event), now().timestamp())
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    def seconds_left() -> float:
+        return context.get_remaining_time_in_millis() / 1000
+
+    state = generator().advance(ProductState.model_validate(event), now().timestamp(), seconds_left)
     logger.info("product advanced", extra=state.ids())
     return state.model_dump(mode="json")

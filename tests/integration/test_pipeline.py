@@ -245,8 +245,8 @@ def test_two_runs_at_once_pay_for_the_same_products_once(stack: Stack, products:
     ended = [stack.wait(first), stack.wait(second)]
 
     # Then every image is paid for once, and both runs have all products
-    assert [run["status"] for run in ended] == ["succeeded", "succeeded"]
     assert stack.charges() - paid == 12
+    assert [run["status"] for run in ended] == ["succeeded", "succeeded"]
     assert sum(run["images_generated"] for run in ended) == 12
     assert sum(run["counts"]["generated"] for run in ended) == 4
     assert sum(run["counts"]["reused"] for run in ended) == 4
@@ -270,6 +270,24 @@ def test_the_same_picture_under_another_id_is_linked_not_generated(stack: Stack,
         for each in (first, second)
     ]
     assert ids[0] == ids[1]
+
+
+def test_two_products_with_one_new_picture_are_paid_for_once(stack: Stack, products: Products) -> None:
+    # Given two products with the same source picture that nobody has seen, and a provider slow to take jobs
+    [first, second] = products(2)
+    second["image"] = first["image"]
+    stack.fault("gpu_url", kind="latency", seconds=1, on="run")
+    paid = stack.charges()
+
+    # When both are at work at the same moment
+    run = stack.run([first, second], variants=1)
+
+    # Then one of them paid
+    assert stack.charges() - paid == 1
+    assert run["status"] == "succeeded"
+    pages = [stack.get(f"/api/products/{each['product_id']}") for each in (first, second)]
+    assert pages[0]["cover_image_id"] == pages[1]["cover_image_id"] is not None
+    assert [entry["status"] for entry in stack.ledger(run["run_id"])] == ["succeeded"]
 
 
 def test_a_gpu_that_fails_for_a_while_costs_time_and_nothing_else(stack: Stack, products: Products) -> None:
@@ -311,6 +329,21 @@ def test_a_placeholder_for_a_flagged_job_is_never_an_image(stack: Stack, product
     again = stack.run([two], variants=3)
     assert again["counts"]["blocked"] == 1
     assert stack.charges() == paid
+
+
+def test_a_placeholder_is_found_out_by_the_next_product_that_gets_it(stack: Stack, products: Products) -> None:
+    # Given a filter that flags one job of each of two products
+    [one, two] = products(2)
+    stack.fault("gpu_url", kind="flagged", count=2)
+
+    # When both are run, one image each
+    first = stack.run([one], variants=1)
+    second = stack.run([two], variants=1)
+
+    # Then the first could not know; the second does, and neither keeps an image
+    assert (first["status"], second["counts"]["blocked"]) == ("succeeded", 1)
+    for product in (one, two):
+        assert stack.get(f"/api/products/{product['product_id']}")["image_list"] == []
 
 
 def test_a_result_that_is_no_picture_is_tried_once_more(stack: Stack, products: Products) -> None:

@@ -18,14 +18,14 @@ RUN_KEY = {"run_id": {"S": "x"}, "sort_key": {"S": "x"}}
 # What a function must be able to do for its work, and everything else that it might try and must not.
 ATTEMPTS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
     "read the endpoint's key": ("secretsmanager", "get_secret_value", {"SecretId": "<GpuEndpointKey>"}, {"Generate"}),
-    "read an image": ("s3", "get_object", {"Bucket": "<Bucket>", "Key": "images/x"}, {"Save", "Api"}),
+    "read an image": ("s3", "get_object", {"Bucket": "<Bucket>", "Key": "images/x"}, {"Api"}),
     "write an image": ("s3", "put_object", {"Bucket": "<Bucket>", "Key": "images/probe"}, {"Save"}),
     "delete an image": ("s3", "delete_object", {"Bucket": "<Bucket>", "Key": "images/probe"}, {"Save"}),
     "delete a scrape": ("s3", "delete_object", {"Bucket": "<Bucket>", "Key": "scrapes/x"}, set()),
     "read a scrape": ("s3", "get_object", {"Bucket": "<Bucket>", "Key": "scrapes/x"}, {"Ingest"}),
     "stage a result": ("s3", "put_object", {"Bucket": "<Bucket>", "Key": "staging/probe"}, {"Generate"}),
     "write a model photo": ("s3", "put_object", {"Bucket": "<Bucket>", "Key": "models/probe.txt"}, {"Api"}),
-    "read the library": ("dynamodb", "get_item", {"TableName": "<LibraryTable>", "Key": KEY}, {"Check", "Save", "Api"}),
+    "read the library": ("dynamodb", "get_item", {"TableName": "<LibraryTable>", "Key": KEY}, {"Check", "Save"}),
     "delete from the library": ("dynamodb", "delete_item", {"TableName": "<LibraryTable>", "Key": KEY}, {"Save"}),
     "scan the library": ("dynamodb", "scan", {"TableName": "<LibraryTable>"}, set()),
     "scan the runs": ("dynamodb", "scan", {"TableName": "<RunsTable>"}, set()),
@@ -45,8 +45,14 @@ ATTEMPTS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
         set(),
     ),
     "list users": ("cognito-idp", "list_users", {"UserPoolId": "<UserPool>"}, set()),
-    "stop the pipeline": ("stepfunctions", "delete_state_machine", {"stateMachineArn": "<Pipeline>"}, set()),
-    "invoke functions": ("lambda", "list_functions", {}, set()),
+    "start the pipeline": (
+        "stepfunctions",
+        "start_execution",
+        {"stateMachineArn": "<Pipeline>", "input": "[]"},
+        {"Api"},
+    ),
+    "delete the pipeline": ("stepfunctions", "delete_state_machine", {"stateMachineArn": "<Pipeline>"}, set()),
+    "list functions": ("lambda", "list_functions", {}, set()),
 }  # fmt: skip
 DENIED = {"AccessDenied", "AccessDeniedException", "403", "Forbidden"}
 

@@ -42,7 +42,7 @@ class Wire:
 
 def endpoint(answer: Answer | Exception) -> tuple[GpuEndpoint, Wire]:
     wire = Wire(answer)
-    return GpuEndpoint("https://gpu.example.com/v2/abc/", "key", wire), wire  # type: ignore[arg-type]  # a stand-in
+    return GpuEndpoint("https://gpu.example.com/v2/abc/", lambda: "key", wire), wire  # type: ignore[arg-type]  # a stand-in
 
 
 POOL = urllib3.HTTPSConnectionPool("gpu.example.com")

@@ -400,7 +400,11 @@ def test_ids_that_cannot_be_used(read: Read, given: str, said: str) -> None:
         rejected = read(content)[0]
         assert isinstance(rejected, Rejection)
         assert said in rejected.reason
-        assert (rejected.product_id, rejected.title) == ("", "Blue Dress")
+        assert rejected.title == "Blue Dress"
+        # An id that cannot be used still tells which product it is.
+        text = json.loads(given)
+        shown = "".join(char if char.isprintable() else " " for char in text)[:128] if isinstance(text, str) else ""
+        assert rejected.product_id[:100] == shown[:100]
 
 
 @pytest.mark.parametrize(

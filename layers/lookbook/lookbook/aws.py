@@ -56,7 +56,7 @@ def step_functions() -> SFNClient:
 
 @cache
 def secret(secret_id: str) -> str:
-    """Return a secret's text; read once per warm function, never logged."""
+    """Return a secret's text; read once per warm function (`secret.cache_clear()` forgets it), never logged."""
     return secrets().get_secret_value(SecretId=secret_id)["SecretString"]
 
 
@@ -75,7 +75,7 @@ def put_once(bucket: str, key: str, data: bytes, content_type: str) -> bool:
     try:
         s3().put_object(Bucket=bucket, Key=key, Body=data, ContentType=content_type, IfNoneMatch="*")
     except ClientError as error:
-        if error_code(error) in {"PreconditionFailed", "ConditionalRequestConflict"}:
+        if error_code(error) == "PreconditionFailed":
             return False
         raise
     return True

@@ -1,4 +1,7 @@
-"""Check: the one place that decides whether a product is reused, generated, or waited for."""
+"""Check: decides, under a condition and reading consistently, whether a product is reused, generated or waited for.
+
+Ingest has looked before, a hundred products at a time, only to keep what is surely reused out of the map.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,9 @@ def check(state: ProductState, now: datetime, defer_after_seconds: int) -> Produ
     if claimed is not None:
         present = library.holding(claimed).variants if run.reuse else frozenset()
         missing = [variant for variant in range(1, run.variants + 1) if variant not in present]
-        return state.model_copy(update={"next": "generate", "missing": missing})
+        sha256, _, url = (claimed.source_seen or "").partition(" ")
+        seen = sha256 if url == item.image_url else ""
+        return state.model_copy(update={"next": "generate", "missing": missing, "source_sha256": seen})
 
     product = library.get_product(item.product_id, consistent=True)
     if run.reuse and product is not None and library.holding(product).covers(run.variants):

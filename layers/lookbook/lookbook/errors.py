@@ -21,9 +21,5 @@ class NotFoundError(LookbookError):
     """No such run, product, image or model photo."""
 
 
-class ConflictError(LookbookError):
-    """The thing is not in a state in which this can be done."""
-
-
 class ProviderError(LookbookError):
     """An image provider answered with something other than what its protocol promises."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +19,7 @@ from lookbook.fetch import SourceUnavailableError, fetch_picture
 from lookbook.gpu import JobState, RefusedError, TroubleError, UncertainError
 from lookbook.logging import logger
 from lookbook.reuse import PARAMETERS, reuse_key, seed_for
-from lookbook.state import Job, Outcome, ProductState, RunContext
+from lookbook.state import Job, ModelPhoto, Outcome, ProductState, RunContext
 
 if TYPE_CHECKING:
     from lookbook.tables import LedgerEntry
@@ -30,6 +31,8 @@ LICENCE = "CC BY-NC-SA 4.0 (non-commercial)"
 
 MAX_FETCH_TRIES = 4
 MAX_WAIT_SECONDS = 15
+# The longest that a call to the provider and what must be written after it may take.
+CALL_SECONDS = 34
 # The worker makes 768 x 1024; more pixels than that only slow the upload down.
 PROVIDER_LONGEST_SIDE = 1024
 
@@ -50,25 +53,27 @@ class Generator:
     usd_per_second: float
     allow_private_urls: bool = False
 
-    def advance(self, state: ProductState, now: float) -> ProductState:
-        """Return the product's next state: `wait`, `save`, or `record` with an outcome."""
-        source: bytes | None = None
+    def advance(self, state: ProductState, now: float, seconds_left: Callable[[], float]) -> ProductState:
+        """Return the product's next state: `wait`, `save`, or `record` with an outcome.
+
+        No call to the provider is begun with less than CALL_SECONDS left: one that is cut off may have been paid for.
+        """
+        pictures = _Pictures(self, state)
         if not state.jobs:
             try:
-                source = self.fetch(state.product.image_url)
-                picture = imaging.normalise(source, PROVIDER_LONGEST_SIDE).data
+                sha256 = state.source_sha256 or pictures.fetch_first()
             except SourceUnavailableError as error:
                 if state.tries + 1 < MAX_FETCH_TRIES:
                     return state.model_copy(update={"tries": state.tries + 1}).wait(2 ** (state.tries + 1))
-                return self.give_up(state, str(error))
+                return self.give_up(state, f"{error} It was tried {MAX_FETCH_TRIES} times.")
             except (SourceImageError, ImageError) as error:
                 return self.give_up(state, str(error))
-            state = state.model_copy(update={"tries": 0, "jobs": self.jobs(state, source)})
-        else:
-            picture = b""
-
-        pictures = _Pictures(self, state, picture)
-        jobs = [self.step(job, state, pictures, now) if job.status == "waiting" else job for job in state.jobs]
+            state = state.model_copy(update={"tries": 0, "source_sha256": sha256})
+            state = state.model_copy(update={"jobs": self.jobs(state)})
+        jobs = []
+        for job in state.jobs:
+            busy = job.status != "waiting" or seconds_left() < CALL_SECONDS
+            jobs.append(job if busy else self.step(job, state, pictures, now))
         return self.decide(state.model_copy(update={"jobs": jobs}), now)
 
     def fetch(self, url: str) -> bytes:
@@ -77,12 +82,12 @@ class Generator:
             url = f"https://{url.removeprefix('http://')}"
         return fetch_picture(url, allow_private=self.allow_private_urls)
 
-    def jobs(self, state: ProductState, source: bytes) -> list[Job]:
+    @staticmethod
+    def jobs(state: ProductState) -> list[Job]:
         """Return the work to do, one job for each missing variant."""
-        source_sha256 = hashlib.sha256(source).hexdigest()
         return [
             Job(variant=variant, reuse_key=reuse_key(
-                source_sha256,
+                state.source_sha256,
                 state.run.model_photo(variant).sha256,
                 METHOD,
                 MODEL_VERSION,
@@ -115,12 +120,12 @@ class Generator:
             job = job.model_copy(update={"status": "blocked", "reason": last.reason or ""})
         elif last.status in ledger.MAY_BE_TRIED_AGAIN:
             job = job.model_copy(update={"status": "failed", "reason": last.reason or ""})
-        return job.model_copy(update=paid(attempts, state.run.run_id) | {"attempt": last.sort_key if last else ""})
+        return job.model_copy(update=paid(attempts, state) | {"attempt": last.sort_key if last else ""})
 
     def submit(self, job: Job, state: ProductState, pictures: _Pictures, last: LedgerEntry | None, now: float) -> Job:
         """Write the intent, call the provider, keep the job's id."""
         try:
-            job_input = pictures.job_input(job)
+            job_input = pictures.job_input(job, state.source_sha256)
         except (SourceImageError, ImageError) as error:
             return job.model_copy(update={"status": "failed", "reason": str(error)})
         entry = ledger.write_intent(
@@ -138,6 +143,7 @@ class Generator:
             job_id = self.provider.submit(job_input)
         except RefusedError as error:
             ledger.withdraw(entry)
+            aws.secret.cache_clear()  # a key that was refused may have been replaced since we read it
             return job.model_copy(update={"status": "failed" if error.final else "waiting", "reason": str(error)})
         except UncertainError as error:
             ledger.ended(entry, ledger.UNKNOWN, f"{error} It may have been paid for.")
@@ -166,14 +172,16 @@ class Generator:
                 entry, staging_key=key, model_version=told.model_version, cost_microusd=cost, gpu_ms=told.gpu_ms
             )
         else:
-            ledger.ended(entry, ledger.FAILED, told.reason, cost_microusd=cost, gpu_ms=told.gpu_ms)
+            status = ledger.UNKNOWN if told.status == "gone" else ledger.FAILED
+            ledger.ended(entry, status, told.reason, cost_microusd=cost, gpu_ms=told.gpu_ms)
         return job
 
     def decide(self, state: ProductState, now: float) -> ProductState:
         """Say what comes next for the product as a whole."""
         if any(job.status == "waiting" for job in state.jobs):
             if now >= state.defer_at:
-                return state.record(outcome(state, "deferred", "It took longer than one pass allows; it is not lost."))
+                why = next((job.reason for job in state.jobs if job.reason), "It takes longer than one pass allows.")
+                return state.record(outcome(state, "deferred", why))
             elapsed = now - state.started_at
             return state.wait(min(MAX_WAIT_SECONDS, max(1, round(0.3 * elapsed))))
         if any(job.status in {"staged", "linked"} for job in state.jobs):
@@ -191,20 +199,28 @@ class Generator:
 class _Pictures:
     """The pictures a job is made of, fetched only if one must be submitted."""
 
-    def __init__(self, generator: Generator, state: ProductState, source: bytes) -> None:
+    def __init__(self, generator: Generator, state: ProductState) -> None:
         self._generator = generator
         self._state = state
-        self._source = source
+        self._garment = b""
 
-    def job_input(self, job: Job) -> dict[str, Any]:
-        """Return the worker's input for a job. Raises SourceImageError or ImageError if the picture is gone."""
-        if not self._source:
-            source = self._generator.fetch(self._state.product.image_url)
-            self._source = imaging.normalise(source, PROVIDER_LONGEST_SIDE).data
+    def fetch_first(self) -> str:
+        """Fetch the product's picture and return its SHA-256. Raises SourceImageError or ImageError."""
+        product = self._state.product
+        source = self._generator.fetch(product.image_url)
+        self._garment = imaging.normalise(source, PROVIDER_LONGEST_SIDE).data
+        sha256 = hashlib.sha256(source).hexdigest()
+        library.remember_source(product.product_id, sha256, product.image_url)
+        return sha256
+
+    def job_input(self, job: Job, source_sha256: str) -> dict[str, Any]:
+        """Return the worker's input for a job. Raises SourceImageError or ImageError if a picture is not as it was."""
+        if not self._garment and self.fetch_first() != source_sha256:
+            raise SourceImageError("The product's picture has changed while images were made of it. Run it again.")
         photo = self._state.run.model_photo(job.variant)
         return {
-            "person_image": base64.b64encode(_model_photo(self._generator.bucket, photo.key, photo.sha256)).decode(),
-            "garment_image": base64.b64encode(self._source).decode(),
+            "person_image": base64.b64encode(_model_photo(self._generator.bucket, photo)).decode(),
+            "garment_image": base64.b64encode(self._garment).decode(),
             "category": self._state.product.garment,
             "seed": seed(self._state.run, job.variant),
             **PARAMETERS,
@@ -214,11 +230,14 @@ class _Pictures:
 _model_photos: dict[str, bytes] = {}
 
 
-def _model_photo(bucket: str, key: str, sha256: str) -> bytes:
+def _model_photo(bucket: str, photo: ModelPhoto) -> bytes:
     """Return a model photo's bytes; kept while the function is warm, as every product needs the same few."""
-    if sha256 not in _model_photos:
-        _model_photos[sha256] = aws.get_object(bucket, key)
-    return _model_photos[sha256]
+    if photo.sha256 not in _model_photos:
+        data = aws.get_object(bucket, photo.key)
+        if hashlib.sha256(data).hexdigest() != photo.sha256:
+            raise SourceImageError(f"The model photo {photo.name} was replaced during the run. Run it again.")
+        _model_photos[photo.sha256] = data
+    return _model_photos[photo.sha256]
 
 
 def seed(run: RunContext, variant: int) -> int:
@@ -253,9 +272,10 @@ def may_try_again(attempts: list[LedgerEntry], run_id: str) -> bool:
     return sum(entry.paid_by == run_id for entry in attempts) < ledger.MAX_ATTEMPTS
 
 
-def paid(attempts: list[LedgerEntry], run_id: str) -> dict[str, int]:
-    """Return what this run has paid for one variant."""
-    mine = [entry for entry in attempts if entry.paid_by == run_id]
+def paid(attempts: list[LedgerEntry], state: ProductState) -> dict[str, int]:
+    """Return what this run has paid for one variant of this product."""
+    whose = (state.run.run_id, state.product.product_id)
+    mine = [entry for entry in attempts if (entry.paid_by, entry.product_id) == whose]
     return {
         "cost_microusd": sum(int(entry.cost_microusd) for entry in mine),
         "gpu_ms": sum(int(entry.gpu_ms) for entry in mine),

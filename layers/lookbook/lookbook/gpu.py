@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -42,7 +43,7 @@ class _Answer(BaseModel):
 
     id: str | None = None
     status: str = ""
-    executionTime: int | None = None  # noqa: N815 - the protocol's name
+    executionTime: float | None = None  # noqa: N815 - the protocol's name
     output: Any = None
     error: Any = None
 
@@ -61,18 +62,21 @@ class JobState:
 class GpuEndpoint:
     """One endpoint, `https://api.runpod.ai/v2/{id}` or a pod's URL."""
 
-    def __init__(self, url: str, key: str, pool: urllib3.PoolManager | None = None) -> None:
+    def __init__(self, url: str, key: Callable[[], str], pool: urllib3.PoolManager | None = None) -> None:
         self._url = url.rstrip("/")
-        self._headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        self._key = key
         self._pool = pool or urllib3.PoolManager(retries=False, timeout=TIMEOUT)
+
+    def _headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self._key()}", "content-type": "application/json"}
 
     def submit(self, job_input: dict[str, Any]) -> str:
         """Start a job and return its id. Raises RefusedError or UncertainError."""
         body = json.dumps({"input": job_input}).encode()
         try:
-            answer = self._pool.request("POST", f"{self._url}/run", body=body, headers=self._headers)
+            answer = self._pool.request("POST", f"{self._url}/run", body=body, headers=self._headers())
         except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError) as error:
-            raise RefusedError("The GPU endpoint cannot be reached.", final=False) from error
+            raise RefusedError("The GPU endpoint cannot be reached. Is GpuEndpointUrl right?", final=False) from error
         except urllib3.exceptions.HTTPError as error:
             raise UncertainError("The GPU endpoint did not answer in time.") from error
         if answer.status == 429 or answer.status in {500, 503}:  # noqa: PLR2004 - HTTP
@@ -80,7 +84,10 @@ class GpuEndpoint:
         if answer.status in {401, 403}:
             raise RefusedError("The GPU endpoint refused our key; set the secret GpuEndpointKey.", final=True)
         if 400 <= answer.status < 500:  # noqa: PLR2004 - HTTP
-            raise RefusedError(f"The GPU endpoint refused the job (HTTP {answer.status}): {_said(answer)}", final=True)
+            raise RefusedError(
+                f"The GPU endpoint refused the job (HTTP {answer.status}: {_said(answer)}). Is GpuEndpointUrl right?",
+                final=True,
+            )
         if answer.status >= 300:  # noqa: PLR2004 - 502, 504 and 524 come from a proxy that may have passed the job on
             raise UncertainError(f"The GPU endpoint's proxy failed (HTTP {answer.status}).")
         try:
@@ -95,7 +102,7 @@ class GpuEndpoint:
         """Ask what became of a job. Raises TroubleError when that cannot be told now."""
         try:
             answer = self._pool.request(
-                "GET", f"{self._url}/status/{job_id}", headers=self._headers, preload_content=False
+                "GET", f"{self._url}/status/{job_id}", headers=self._headers(), preload_content=False
             )
             data = answer.read(MAX_ANSWER_BYTES + 1)
             answer.release_conn()
@@ -115,7 +122,7 @@ class GpuEndpoint:
 
 
 def _job_state(told: _Answer) -> JobState:
-    gpu_ms = told.executionTime or 0
+    gpu_ms = round(told.executionTime or 0)
     output = told.output if isinstance(told.output, dict) else {}
     if told.status in {"IN_QUEUE", "IN_PROGRESS", "RUNNING"}:
         return JobState("waiting")

@@ -13,7 +13,7 @@ from lookbook import aws, library, model_photos, runs, scrape
 from lookbook.errors import InputError
 from lookbook.garments import garment_category
 from lookbook.options import RunOptions
-from lookbook.plan import PlanLine, dump, items_key, plan_key
+from lookbook.plan import MAX_PROBLEMS, PlanLine, dump, items_key, plan_key, write_pass
 from lookbook.state import Item, RunContext
 from lookbook.tables import Run
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 BATCH = 100
-MAX_PROBLEMS = 20
 
 
 @dataclass(slots=True)
@@ -63,11 +62,11 @@ def ingest(
             if counts.to_do:
                 photos = model_photos.choose(bucket, options.model_photos, options.variants)
                 context = context.model_copy(update={"model_photos": photos})
-            for key, file in ((plan_key(run.run_id), "plan"), (items_key(run.run_id, 1), "items")):
+            for key, file in ((plan_key(run.run_id), "plan"), (items_key(run.run_id), "items")):
                 aws.s3().upload_file(str(Path(folder) / file), bucket, key)
     except InputError as error:
         run.update([Run.reason.set(str(error))])
-        return {"next": "finish", "run": context.model_dump(), "pass": 1, "items_key": ""}
+        return {"next": "finish", "run": context.model_dump()}
     run.update(
         [
             Run.options.set(options.model_dump()),
@@ -75,6 +74,9 @@ def ingest(
             Run.duplicates.set(counts.duplicates),
             Run.rejected.set(counts.rejected),
             Run.reused.set(counts.reused),
+            Run.planned_reused.set(counts.reused),
+            *(column.set(0) for column in (Run.generated, Run.failed, Run.blocked, Run.images_generated)),
+            *(column.set(0) for column in (Run.cost_microusd, Run.gpu_ms, Run.passes_counted)),
             Run.to_do.set(counts.to_do),
             Run.images_reused.set(counts.images_reused),
             Run.saved_microusd.set(counts.saved_microusd),
@@ -82,11 +84,12 @@ def ingest(
             Run.problems.set(counts.problems),
         ]
     )
+    first = write_pass(bucket, run.run_id, 1, [], 0)
     return {
-        "next": "products" if counts.to_do else "finish",
+        "next": "products" if first else "finish",
         "run": context.model_dump(),
-        "pass": 1,
-        "items_key": items_key(run.run_id, 1),
+        "pass": first.model_dump() if first else None,
+        "progress_at": now.timestamp(),
     }
 
 
@@ -196,6 +199,5 @@ class _Planner:
 
 
 NOT_A_GARMENT = (
-    "Neither its category nor its title names a garment, so there is nothing to try on. "
-    "If it is one, run it with the method catvton."
+    "Neither its category nor its title names a garment to try on. If it is one, run it with --method catvton."
 )

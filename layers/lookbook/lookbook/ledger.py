@@ -15,14 +15,17 @@ was bought.
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING
 
-from pynamodb.exceptions import PutError
+from pynamodb.exceptions import PutError, UpdateError
 
 from lookbook.tables import LedgerEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pynamodb.expressions.update import Action
 
 INTENT = "intent"
 SUBMITTED = "submitted"
@@ -74,14 +77,17 @@ def write_intent(
         variant=variant,
         provider=provider,
         status=INTENT,
+        token=uuid.uuid4().hex,
         created_at=now,
     )
     try:
         entry.save(LedgerEntry.run_id.does_not_exist())
     except PutError as error:
-        if error.cause_response_code == "ConditionalCheckFailedException":
-            return None
-        raise
+        if error.cause_response_code != "ConditionalCheckFailedException":
+            raise
+        # botocore repeats a put whose answer was lost; what is there may then be ours.
+        there = LedgerEntry.get(entry.run_id, entry.sort_key, consistent_read=True)
+        return entry if there.token == entry.token else None
     return entry
 
 
@@ -92,29 +98,46 @@ def withdraw(entry: LedgerEntry) -> None:
 
 def submitted(entry: LedgerEntry, job_id: str) -> None:
     """Keep the provider's job id: from here on the work can always be found again."""
-    entry.update([LedgerEntry.status.set(SUBMITTED), LedgerEntry.job_id.set(job_id)])
+    _move(entry, {INTENT, UNKNOWN}, [LedgerEntry.status.set(SUBMITTED), LedgerEntry.job_id.set(job_id)])
 
 
 def staged(entry: LedgerEntry, *, staging_key: str, model_version: str, cost_microusd: int, gpu_ms: int) -> None:
     """The result is in S3 and its price known."""
-    entry.update(
+    _move(
+        entry,
+        {SUBMITTED},
         [
             LedgerEntry.status.set(STAGED),
             LedgerEntry.staging_key.set(staging_key),
             LedgerEntry.model_version.set(model_version),
             LedgerEntry.cost_microusd.set(cost_microusd),
             LedgerEntry.gpu_ms.set(gpu_ms),
-        ]
+        ],
     )
 
 
 def ended(entry: LedgerEntry, status: str, reason: str, *, cost_microusd: int = 0, gpu_ms: int = 0) -> None:
     """The attempt brought no image: `failed`, `blocked` or `unknown`, with why; its cost is never lowered."""
-    entry.update(
+    _move(
+        entry,
+        {INTENT, SUBMITTED, STAGED},
         [
             LedgerEntry.status.set(status),
             LedgerEntry.reason.set(reason[:500]),
             LedgerEntry.cost_microusd.set(max(cost_microusd, int(entry.cost_microusd))),
             LedgerEntry.gpu_ms.set(max(gpu_ms, int(entry.gpu_ms))),
-        ]
+        ],
     )
+
+
+def _move(entry: LedgerEntry, from_statuses: set[str], actions: list[Action]) -> None:
+    """Change an attempt's status only from one of these; else `entry` becomes what someone else has made of it.
+
+    A slow caller must not write over what has happened since: a success would be forgotten and paid for again.
+    """
+    try:
+        entry.update(actions, condition=LedgerEntry.status.is_in(*sorted(from_statuses)))
+    except UpdateError as error:
+        if error.cause_response_code != "ConditionalCheckFailedException":
+            raise
+        entry.refresh(consistent_read=True)

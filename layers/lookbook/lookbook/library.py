@@ -98,6 +98,11 @@ def _lacks_any(variants: int) -> Condition:
     return lacking
 
 
+def remember_source(product_id: str, sha256: str, url: str) -> None:
+    """Keep which picture a product's images are made from."""
+    Product(product_id, PRODUCT).update([Product.source_seen.set(f"{sha256} {url}")])
+
+
 def release(product_id: str, run_id: str) -> None:
     """Give a claim up, if this run still holds it."""
     try:

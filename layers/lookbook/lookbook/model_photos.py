@@ -52,4 +52,6 @@ def _describe(bucket: str, name: str) -> ModelPhoto:
             known = ", ".join(names(bucket)) or "none"
             raise InputError(f"There is no model photo {name}. Known: {known}.") from error
         raise
+    if "sha256" not in head["Metadata"]:
+        raise InputError(f"The model photo {name} was put into the bucket by hand. Use: lookbook models add")
     return ModelPhoto(name=name, key=key(name), sha256=head["Metadata"]["sha256"])

@@ -1,8 +1,8 @@
 """A run's files in S3, and reading them a page at a time.
 
 `runs/<id>/plan.jsonl` has a line for every product asked for and says what was decided; `runs/<id>/items.jsonl` has
-those that need work, which the map reads. Outcomes of the latter are items of the Runs table. So a product that is
-reused or rejected costs no write.
+those that need work; `runs/<id>/pass-<n>.jsonl` what one pass of the map reads. Outcomes of what went to work are
+items of the Runs table. So a product that is reused or rejected costs no write.
 """
 
 from __future__ import annotations
@@ -22,8 +22,13 @@ from lookbook.tables import Outcome
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lookbook.state import Item
+
+MAX_PROBLEMS = 20
+PASS_ITEMS = 500
 PAGE_BYTES = 256 * 1024
 # A request looks at no more than this much of a plan; the cursor goes on from there.
+LOOKED_UP_AT_ONCE = 100
 MOST_BYTES_PER_REQUEST = 8 * PAGE_BYTES
 
 
@@ -38,12 +43,39 @@ class PlanLine(BaseModel):
     images: int = 0
 
 
+class Pass(BaseModel):
+    """One pass of the map: its number from 1, its items' file, and where in items.jsonl the next one goes on."""
+
+    number: int
+    items_key: str
+    offset: int
+
+
 def plan_key(run_id: str) -> str:
     return f"runs/{run_id}/plan.jsonl"
 
 
-def items_key(run_id: str, pass_number: int) -> str:
-    return f"runs/{run_id}/items-{pass_number}.jsonl"
+def items_key(run_id: str) -> str:
+    return f"runs/{run_id}/items.jsonl"
+
+
+def write_pass(bucket: str, run_id: str, number: int, again: list[Item], offset: int) -> Pass | None:
+    """Write the items of the next pass: those put off, then as many new ones as fit; None if there are none.
+
+    A pass is kept short because what a child could not wait for is fetched in the next pass, and a provider keeps a
+    result for half an hour only.
+    """
+    lines = [dump(item) for item in again]
+    for end, line in read_lines(bucket, items_key(run_id), offset):
+        if len(lines) >= PASS_ITEMS:
+            break
+        lines.append(line + b"\n")
+        offset = end
+    if not lines:
+        return None
+    key = f"runs/{run_id}/pass-{number}.jsonl"
+    aws.s3().put_object(Bucket=bucket, Key=key, Body=b"".join(lines))
+    return Pass(number=number, items_key=key, offset=offset)
 
 
 def outcome_key(product_id: str) -> str:
@@ -81,7 +113,7 @@ def items_page(
     """
     found: list[dict[str, Any]] = []
     lines = read_lines(bucket, plan_key(run_id), offset)
-    while batch := list(itertools.islice(lines, limit)):
+    while batch := list(itertools.islice(lines, LOOKED_UP_AT_ONCE)):
         for end, item in _shown(run_id, batch, status):
             found.append(item)
             if len(found) == limit:

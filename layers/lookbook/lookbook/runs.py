@@ -164,6 +164,7 @@ def show(run: Run, progress: dict[str, int] | None = None) -> dict[str, Any]:
         "saved_usd": dollars(run.saved_microusd),
         "saved_gpu_seconds": (run.saved_gpu_ms or 0) / 1000,
         "reason": run.reason,
+        "note": run.note or None,
         "progress": progress,
         "problems": run.problems or [],
     }

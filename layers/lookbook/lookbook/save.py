@@ -92,7 +92,7 @@ class Saver:
         """Take the image that the same work has already made for another product."""
         try:
             fingerprint = Fingerprint.get(_fingerprint_id(job.image_id), "fingerprint", consistent_read=True)
-            first = Image.get(min(fingerprint.used_by), f"image#{job.image_id}")
+            first = Image.get(min(fingerprint.used_by), f"image#{job.image_id}", consistent_read=True)
         except DoesNotExist:
             return job.model_copy(update={"status": "failed", "reason": "The image was taken out of the library."})
         size = (int(first.width), int(first.height), int(first.size))
@@ -106,14 +106,10 @@ class Saver:
             finished = all(job.status != "waiting" for job in jobs.values())
             try:
                 self.write(state, product, made, now, finished=finished)
-            except TransactWriteError as error:
-                placeholders = [
-                    one
-                    for one, reason in zip(made, error.cancellation_reasons, strict=False)
-                    if reason is not None and reason.code == "ConditionalCheckFailed"
-                ]
+            except TransactWriteError:
+                placeholders = [one for one in made if _belongs_to_other_work(one)]
                 if not placeholders:
-                    raise
+                    raise  # someone else has saved or changed the product; a repeated Save finds it as it now is
                 for one in placeholders:
                     made.remove(one)
                     jobs[one.job.variant] = self.block(one, product.product_id, now)
@@ -125,7 +121,7 @@ class Saver:
 
     @staticmethod
     def write(state: ProductState, product: Product, made: list[_Made], now: datetime, *, finished: bool) -> None:
-        """The transaction. The fingerprints come first, so that a failed one is found by its place."""
+        """Commit all of it or nothing."""
         moment = iso(now)
         first = min(made, key=lambda one: one.job.variant)
         new_cover = product.cover_image_id is None or not state.run.reuse
@@ -240,19 +236,29 @@ def _twins(made: list[_Made]) -> list[_Made]:
     ]
 
 
+def _belongs_to_other_work(one: _Made) -> bool:
+    """Tell whether other work has made these very bytes: then they are a placeholder, not an image."""
+    try:
+        found = Fingerprint.get(_fingerprint_id(one.image_id), "fingerprint", consistent_read=True)
+    except DoesNotExist:
+        return False
+    return bool(found.blocked) or found.reuse_key != one.job.reuse_key
+
+
 def _withdraw(product_id: str, image_id: str, now: datetime) -> None:
     """Take a placeholder out of a product that had taken it for an image; its slot is free again."""
     product, images = library.product_page(product_id, consistent=True)
     image = next((image for image in images if image.image_id == image_id), None)
     if product is None or image is None:
         return
+    others = [other for other in images if other.image_id != image_id]
     actions: list[Any] = [
-        Product.variants.delete({int(image.variant)}),
         Product.images_cost_microusd.add(-int(image.cost_microusd)),
         Product.images_gpu_ms.add(-int(image.gpu_ms)),
         Product.updated_at.set(iso(now)),
     ]
-    others = [other for other in images if other.image_id != image_id]
+    if all(other.variant != image.variant for other in others):
+        actions.append(Product.variants.delete({int(image.variant)}))
     entry: HistoryEntry | None = None
     if product.cover_image_id == image_id:
         actions.append(Product.cover_image_id.set(others[0].image_id) if others else Product.cover_image_id.remove())
@@ -265,14 +271,17 @@ def _withdraw(product_id: str, image_id: str, now: datetime) -> None:
             actor=f"run {image.run_id}",
             created_at=iso(now),
         )
+    succeeded = [attempt for attempt in ledger.attempts(image.reuse_key) if attempt.status == ledger.SUCCEEDED]
     with TransactWrite(connection=connection()) as transaction:
         transaction.delete(image, condition=Image.product_id.exists())
         transaction.update(product, actions=actions)
+        for attempt in succeeded:
+            transaction.update(
+                attempt,
+                actions=[LedgerEntry.status.set(ledger.BLOCKED), LedgerEntry.reason.set(BLOCKED_REASON)],
+            )
         if entry is not None:
             transaction.save(entry)
-    for attempt in ledger.attempts(image.reuse_key):
-        if attempt.status == ledger.SUCCEEDED:
-            ledger.ended(attempt, ledger.BLOCKED, BLOCKED_REASON)
 
 
 def _fingerprint_id(image_id: str) -> str:

@@ -170,7 +170,7 @@ def _one_line(text: str, limit: int) -> str:
 
 
 _FLOAT_ID = re.compile(r"\d+(?:\.\d+)?[eE]\+\d+|\d+\.\d+[eE]\d+|\d+\.0+")  # what spreadsheets make of a long number
-_ID_FORBIDDEN = re.compile(r"[\s/\\?#%|]")
+_ID_ALLOWED = re.compile(r"[\w.~()'!*:@,;=+&$<>\[\]{}^-]+")  # what the path of a URL can carry as it is
 
 
 def _product_id(value: Any) -> str:
@@ -181,8 +181,8 @@ def _product_id(value: Any) -> str:
     product_id = str(value).strip()
     if not product_id or len(product_id) > MAX_ID_CHARS:
         _refuse(f"The product id must have 1 to {MAX_ID_CHARS} characters.")
-    if _ID_FORBIDDEN.search(product_id) or not product_id.isprintable():
-        _refuse("The product id must not contain spaces, control characters or any of / \\ ? # % |.")
+    if not _ID_ALLOWED.fullmatch(product_id):
+        _refuse("The product id must not contain spaces, quotes, control characters, emoji or any of / \\ ? # % |.")
     return product_id
 
 
@@ -394,6 +394,9 @@ def _rejection(index: int, reason: str, entry: Any = None) -> Rejection:
     product_id = title = ""  # unless they can be told
     with suppress(ValidationError):
         product_id = _Identified.model_validate(entry).product_id
+    if not product_id and isinstance(entry, dict):  # an id that cannot be used still tells which product it is
+        raw = next((entry[key] for key in _ID_KEYS if isinstance(entry.get(key), str)), "")
+        product_id = _one_line(str(raw), MAX_ID_CHARS)
     with suppress(ValidationError):
         title = _Titled.model_validate(entry).title
     return Rejection(index=index, product_id=product_id, reason=reason, title=title)

@@ -46,6 +46,7 @@ class Item(_State):
     source: str
     image_url: str
     garment: Literal["upper", "lower", "overall"]
+    unrecorded: int = Field(default=0, description="Passes in which its child ended without a record.")
 
 
 class Job(_State):
@@ -84,6 +85,7 @@ class ProductState(_State):
     started_at: float = Field(default=0, description="Epoch seconds of the first Check.")
     defer_at: float = Field(default=0, description="Epoch seconds after which the product is put off.")
     tries: int = Field(default=0, description="Times in a row that the product's picture could not be fetched.")
+    source_sha256: str = Field(default="", description="Of the product's picture, once it has been fetched.")
     missing: list[int] = []
     jobs: list[Job] = []
     outcome: Outcome | None = None

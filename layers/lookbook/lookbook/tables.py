@@ -33,7 +33,7 @@ ALL_RUNS = "runs"
 
 
 class _Meta:
-    """Shared by all tables; DynamoDB's calls are idempotent here, so botocore's few retries do no harm."""
+    """Shared by all tables. botocore repeats a call whose answer was lost; a write under a condition must mind that."""
 
     table_name = "unbound"
     connect_timeout_seconds = 3
@@ -75,13 +75,17 @@ class LibraryItem(Model):
 
 
 class Product(LibraryItem, discriminator="product"):
-    """`variants` is the set of slots that hold an image: the one fact that decides reuse."""
+    """`variants` is the set of slots that hold an image: the one fact that decides reuse.
+
+    `source_seen` is `<sha256> <url>` of the picture it is made from, so that paid work is found again without it.
+    """
 
     sort_key = UnicodeAttribute(range_key=True, default=PRODUCT)
     title = UnicodeAttribute()
     category = UnicodeAttribute()
     source = UnicodeAttribute()
     source_url = UnicodeAttribute()
+    source_seen = UnicodeAttribute(null=True)
     listing = UnicodeAttribute(default=ALL_PRODUCTS)
     created_at = UnicodeAttribute()
     updated_at = UnicodeAttribute()
@@ -180,10 +184,13 @@ class Run(RunsItem, discriminator="run"):
     finished_at = UnicodeAttribute(null=True)
     execution_arn = UnicodeAttribute(null=True)
     reason = UnicodeAttribute(null=True)
+    note = UnicodeAttribute(null=True)
+    passes_counted = NumberAttribute(default=0)
     products = NumberAttribute(default=0)
     duplicates = NumberAttribute(default=0)
     rejected = NumberAttribute(default=0)
     reused = NumberAttribute(default=0)
+    planned_reused = NumberAttribute(default=0)
     to_do = NumberAttribute(default=0)
     generated = NumberAttribute(default=0)
     failed = NumberAttribute(default=0)
@@ -220,6 +227,7 @@ class LedgerEntry(RunsItem, discriminator="ledger"):
     variant = NumberAttribute()
     provider = UnicodeAttribute()
     status = UnicodeAttribute()
+    token = UnicodeAttribute()
     job_id = UnicodeAttribute(null=True)
     created_at = NumberAttribute()
     staging_key = UnicodeAttribute(null=True)

@@ -9,17 +9,17 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError as NoRouteError
 from aws_lambda_powertools.event_handler.exceptions import ServiceError
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
+from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer
 
 from lookbook.api import models, products, runs, sign_in
 from lookbook.api.problem import problem
-from lookbook.errors import ConflictError, InputError, LookbookError, NotFoundError
+from lookbook.errors import InputError, LookbookError, NotFoundError
 from lookbook.logging import logger
 
 # The one table from our errors to HTTP; the first that matches counts.
 STATUSES: list[tuple[type[LookbookError], HTTPStatus]] = [
     (InputError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (NotFoundError, HTTPStatus.NOT_FOUND),
-    (ConflictError, HTTPStatus.CONFLICT),
 ]
 
 
@@ -36,6 +36,8 @@ def build() -> APIGatewayHttpResolver:
             {"pointer": "/" + "/".join(str(part) for part in each["loc"]), "detail": each["msg"]}
             for each in error.errors()
         ]
+        if any(each["pointer"] == "/path/run_id" for each in errors):
+            return problem(HTTPStatus.NOT_FOUND, "That is no run's id; they look like 20261121T101502-3f9a2c1b.")
         where = ", ".join(each["pointer"] for each in errors)
         return problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"The request cannot be used; see {where}.", errors)
 
@@ -63,7 +65,12 @@ def build() -> APIGatewayHttpResolver:
 
 def _openapi(app: APIGatewayHttpResolver) -> Any:
     def openapi() -> Response[str]:
-        schema = app.get_openapi_json_schema(title="Lookbook", version="1")
+        schema = app.get_openapi_json_schema(
+            title="Lookbook",
+            version="1",
+            security_schemes={"signedIn": HTTPBearer(bearerFormat="Cognito ID token")},
+            security=[{"signedIn": []}],
+        )
         return Response(status_code=HTTPStatus.OK, content_type="application/json", body=schema)
 
     return openapi

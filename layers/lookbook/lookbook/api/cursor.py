@@ -9,6 +9,8 @@ from typing import Any
 
 from lookbook.errors import InputError
 
+FORGED = "The cursor is not one that this list gave out; start without it."
+
 
 def encode(position: Any) -> str | None:
     """Return a cursor for a JSON-able position, None for the end of a list."""
@@ -24,21 +26,18 @@ def decode(cursor: str | None) -> Any:
     try:
         return json.loads(base64.b64decode(cursor, altchars=b"-_", validate=True))
     except (binascii.Error, ValueError) as error:
-        raise InputError("The cursor is not one that this list gave out; start without it.") from error
+        raise InputError(FORGED) from error
 
 
-def decode_key(cursor: str | None, names: set[str]) -> dict[str, Any] | None:
-    """Return a DynamoDB start key of just these attributes, or raise InputError."""
+def decode_key(cursor: str | None, fixed: dict[str, str], names: set[str]) -> dict[str, Any] | None:
+    """Return a DynamoDB start key with these attributes, some of them fixed by the list, or raise InputError."""
     position = decode(cursor)
     if position is None:
         return None
-    if not (
-        isinstance(position, dict)
-        and set(position) == names
-        and all(
-            isinstance(value, dict) and list(value) == ["S"] and isinstance(value["S"], str)
-            for value in position.values()
-        )
-    ):
-        raise InputError("The cursor is not one that this list gave out; start without it.")
+    if not isinstance(position, dict) or set(position) != names | set(fixed):
+        raise InputError(FORGED)
+    for name, value in position.items():
+        is_text = isinstance(value, dict) and list(value) == ["S"] and isinstance(value["S"], str)
+        if not is_text or value["S"] != fixed.get(name, value["S"]):
+            raise InputError(FORGED)
     return position

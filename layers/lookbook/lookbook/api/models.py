@@ -21,14 +21,14 @@ Name = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 LONGEST_SIDE = 1536
 
 
-@router.get("/api/models", tags=["models"])
+@router.get("/api/models", summary="List model photos", tags=["models"])
 def list_models() -> dict[str, Any]:
     """All model photos by name."""
     told = settings()
     return {"models": [_show(told.bucket, name) for name in model_photos.names(told.bucket)]}
 
 
-@router.put("/api/models/<name>", middlewares=[editors_only], tags=["models"])
+@router.put("/api/models/<name>", summary="Add a model photo", middlewares=[editors_only], tags=["models"])
 def add_model(name: Name) -> dict[str, Any]:
     """Add or replace a model photo: the body is the picture itself (JPEG, PNG, WebP or GIF, up to about 4.5 MB)."""
     from lookbook import imaging  # noqa: PLC0415 - Pillow, which no read needs
@@ -60,8 +60,8 @@ def _show(bucket: str, name: str) -> dict[str, Any]:
     head = aws.s3().head_object(Bucket=bucket, Key=model_photos.key(name))
     return {
         "name": name,
-        "width": int(head["Metadata"]["width"]),
-        "height": int(head["Metadata"]["height"]),
+        "width": int(head["Metadata"].get("width", 0)),  # 0 if it was not put there by us; a run refuses it then
+        "height": int(head["Metadata"].get("height", 0)),
         "bytes": head["ContentLength"],
         "url": aws.s3().generate_presigned_url("get_object", Params=where, ExpiresIn=URL_SECONDS),
     }

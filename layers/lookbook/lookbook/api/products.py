@@ -17,6 +17,7 @@ from lookbook.tables import ALL_PRODUCTS, Image, Product
 router = Router()
 
 URL_SECONDS = 3600
+KEY = {"updated_at", "product_id", "sort_key"}
 
 ProductId = Annotated[str, Path(min_length=1, max_length=128)]
 Limit = Annotated[int, Query(ge=1, le=100)]
@@ -24,29 +25,29 @@ Cursor = Annotated[str | None, Query(max_length=2000)]
 Source = Literal["cj", "shopify", "hotmart", "scrape"]
 
 
-@router.get("/api/products", tags=["products"])
+@router.get("/api/products", summary="List products", tags=["products"])
 def list_products(
     source: Annotated[Source | None, Query()] = None, limit: Limit = 20, cursor: Cursor = None
 ) -> dict[str, Any]:
     """Products, newest change first; of one source, or of all."""
     if source is None:
-        start = cursors.decode_key(cursor, {"listing", "updated_at", "product_id", "sort_key"})
+        start = cursors.decode_key(cursor, {"listing": ALL_PRODUCTS}, KEY)
         page = Product.by_time.query(ALL_PRODUCTS, scan_index_forward=False, limit=limit, last_evaluated_key=start)
     else:
-        start = cursors.decode_key(cursor, {"source", "updated_at", "product_id", "sort_key"})
+        start = cursors.decode_key(cursor, {"source": source}, KEY)
         page = Product.by_source.query(source, scan_index_forward=False, limit=limit, last_evaluated_key=start)
     found = [_show(product) for product in page if isinstance(product, Product)]
     return {"products": found, "cursor": cursors.encode(page.last_evaluated_key if len(found) == limit else None)}
 
 
-@router.get("/api/products/<product_id>", tags=["products"])
+@router.get("/api/products/<product_id>", summary="Look at a product", tags=["products"])
 def get_product(product_id: ProductId) -> dict[str, Any]:
     """A product and its images: one Query."""
     product, images = _page(product_id)
     return {**_show(product), "image_list": [_show_image(image) for image in images]}
 
 
-@router.get("/api/products/<product_id>/images", tags=["products"])
+@router.get("/api/products/<product_id>/images", summary="List a product's images", tags=["products"])
 def get_images(product_id: ProductId) -> dict[str, Any]:
     """A product's images with links that work for an hour."""
     _, images = _page(product_id)

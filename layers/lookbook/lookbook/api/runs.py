@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
-from botocore.exceptions import ClientError
+from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
+from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, Field
 
 from lookbook import aws, plan, runs
@@ -21,11 +22,12 @@ from lookbook.errors import InputError
 from lookbook.logging import logger
 from lookbook.options import RunOptions
 from lookbook.tables import ALL_RUNS, Run
-from lookbook.times import iso, now
+from lookbook.times import iso, now, seconds_between
 
 router = Router()
 
 UPLOAD_SECONDS = 3600
+NOT_STARTED_SECONDS = 600
 MOST_UPLOAD_BYTES = 2 * 1024**3
 
 RunId = Annotated[str, Path(pattern=runs.RUN_ID.pattern)]
@@ -34,8 +36,14 @@ Cursor = Annotated[str | None, Query(max_length=2000)]
 ItemStatus = Literal["reused", "generated", "rejected", "failed", "blocked", "deferred", "pending"]
 
 
+STARTED: dict[int, OpenAPIResponse] = {
+    202: {"description": "The run, which has been started."},
+    201: {"description": "The run, and the presigned POST that will start it."},
+}
+
+
 class NewRun(BaseModel):
-    """A scrape to run: its text (`scrape`, up to about 5 MB), or `upload: true` to be told where to put a large one."""
+    """A scrape to run: its text (`scrape`, up to about 1 MB), or `upload: true` to learn where to put more."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,7 +58,7 @@ def _bucket() -> str:
     return told.bucket
 
 
-@router.post("/api/runs", middlewares=[editors_only], tags=["runs"])
+@router.post("/api/runs", summary="Start a run", responses=STARTED, middlewares=[editors_only], tags=["runs"])
 def start_run(new: NewRun) -> Response[dict[str, Any]]:
     """Start a run: 202 with the run, or 201 with where to upload the scrape."""
     if new.upload == (new.scrape is not None):
@@ -72,16 +80,16 @@ def start_run(new: NewRun) -> Response[dict[str, Any]]:
         return Response(HTTPStatus.CREATED, "application/json", {"run": runs.show(run), "upload": post})
     text = new.scrape if isinstance(new.scrape, str) else json.dumps(new.scrape)
     key = f"runs/{run_id}/scrape"
-    aws.s3().put_object(Bucket=told.bucket, Key=key, Body=text.encode())
     try:
+        aws.s3().put_object(Bucket=told.bucket, Key=key, Body=text.encode())
         aws.step_functions().start_execution(
             stateMachineArn=told.pipeline_arn,
             name=run_id,
             input=json.dumps({"run_id": run_id, "name": new.name, "key": key}),
         )
-    except ClientError:
+    except (ClientError, BotoCoreError):
         run.status, run.reason, run.finished_at = runs.FAILED, "It could not be started. Start it again.", iso(now())
-        run.save()
+        run.save(Run.execution_arn.does_not_exist())
         raise
     return Response(HTTPStatus.ACCEPTED, "application/json", runs.show(run))
 
@@ -90,20 +98,22 @@ def _safe(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[-100:] or "scrape"
 
 
-@router.get("/api/runs", tags=["runs"])
+@router.get("/api/runs", summary="List runs", tags=["runs"])
 def list_runs(limit: Limit = 20, cursor: Cursor = None) -> dict[str, Any]:
     """All runs, newest first."""
-    start = cursors.decode_key(cursor, {"listing", "run_id", "sort_key"})
+    start = cursors.decode_key(cursor, {"listing": ALL_RUNS}, {"run_id", "sort_key"})
     page = Run.by_time.query(ALL_RUNS, scan_index_forward=False, limit=limit, last_evaluated_key=start)
     found = [runs.show(run) for run in page if isinstance(run, Run)]
     return {"runs": found, "cursor": cursors.encode(page.last_evaluated_key if len(found) == limit else None)}
 
 
-@router.get("/api/runs/<run_id>", tags=["runs"])
+@router.get("/api/runs/<run_id>", summary="Look at a run", tags=["runs"])
 def get_run(run_id: RunId) -> dict[str, Any]:
     """A run with its counts; while it is running, with its progress."""
     run = runs.get(run_id)
     if run.status != runs.RUNNING or not run.execution_arn:
+        if run.status == runs.RUNNING and seconds_between(run.created_at, iso(now())) > NOT_STARTED_SECONDS:
+            run.status, run.reason = runs.FAILED, "It was never started. Start it again."
         return runs.show(run)
     ended, progress = _execution(run)
     if ended:
@@ -116,7 +126,7 @@ def get_run(run_id: RunId) -> dict[str, Any]:
 
 
 def _execution(run: Run) -> tuple[str | None, dict[str, int] | None]:
-    """Return how the run's execution ended (None while it has not), and the live counts of its newest map run."""
+    """Return how the run's execution ended (None while it has not), and how many products have come to an end."""
     client = aws.step_functions()
     arn = str(run.execution_arn)
     try:
@@ -124,19 +134,20 @@ def _execution(run: Run) -> tuple[str | None, dict[str, int] | None]:
         if status != "RUNNING":
             return status.lower(), None
         map_runs = client.list_map_runs(executionArn=arn)["mapRuns"]
-        if not map_runs:
-            return None, None
-        newest = max(map_runs, key=lambda each: each["startDate"])
-        counts = client.describe_map_run(mapRunArn=newest["mapRunArn"])["itemCounts"]
+        ended = int(run.generated + run.failed + run.blocked + run.reused - run.planned_reused)
+        if map_runs:
+            newest = client.describe_map_run(mapRunArn=max(map_runs, key=lambda each: each["startDate"])["mapRunArn"])
+            if newest["status"] == "RUNNING":
+                counts = newest["itemCounts"]
+                ended += counts["total"] - counts["pending"] - counts["running"]
     except ClientError as error:
         if aws.error_code(error) in {"ExecutionDoesNotExist", "ResourceNotFound"}:
             return "its execution is gone", None
         raise
-    total = int(run.to_do or 0)
-    return None, {"done": max(0, total - counts["pending"] - counts["running"]), "total": total}
+    return None, {"done": ended, "total": int(run.to_do)} if run.to_do else None
 
 
-@router.get("/api/runs/<run_id>/items", tags=["runs"])
+@router.get("/api/runs/<run_id>/items", summary="List a run's products", tags=["runs"])
 def list_items(
     run_id: RunId, limit: Limit = 50, cursor: Cursor = None, status: Annotated[ItemStatus | None, Query()] = None
 ) -> dict[str, Any]:
