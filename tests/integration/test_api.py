@@ -138,7 +138,7 @@ def test_lists_go_on_where_their_cursor_says(stack: Stack, products: Products) -
     [
         ("GET", "/api/products/nothing", None, 404, "no product nothing"),
         ("GET", "/api/runs/20261121T101502-3f9a2c1b", None, 404, "no run"),
-        ("GET", "/api/runs/garbage", None, 422, "/path/run_id"),
+        ("GET", "/api/runs/garbage", None, 404, "no run's id"),
         ("GET", "/api/runs?limit=1000", None, 422, "/query/limit"),
         ("GET", "/api/runs?cursor=bm9uc2Vuc2U=", None, 422, "cursor"),
         ("GET", "/api/runs?cursor=eyJhIjoxfQ==", None, 422, "cursor"),

@@ -306,8 +306,22 @@ def test_a_gpu_that_fails_for_a_while_costs_time_and_nothing_else(stack: Stack, 
     assert {entry["status"] for entry in stack.ledger(run["run_id"])} == {"succeeded"}
 
 
+def forget_placeholders(stack: Stack) -> None:
+    """Take away what earlier tests have taught the library."""
+    table = stack.aws("dynamodb")
+    found = table.scan(
+        TableName=stack.output("LibraryTable"),
+        FilterExpression="kind = :kind AND blocked = :yes",
+        ExpressionAttributeValues={":kind": {"S": "fingerprint"}, ":yes": {"BOOL": True}},
+    )
+    for item in found["Items"]:
+        key = {name: item[name] for name in ("product_id", "sort_key")}
+        table.delete_item(TableName=stack.output("LibraryTable"), Key=key)
+
+
 def test_a_placeholder_for_a_flagged_job_is_never_an_image(stack: Stack, products: Products) -> None:
     # Given a GPU whose filter flags everything for a while
+    forget_placeholders(stack)
     [one, two] = products(2)
     stack.fault("gpu_url", kind="flagged", count=4)
 
@@ -333,6 +347,7 @@ def test_a_placeholder_for_a_flagged_job_is_never_an_image(stack: Stack, product
 
 def test_a_placeholder_is_found_out_by_the_next_product_that_gets_it(stack: Stack, products: Products) -> None:
     # Given a filter that flags one job of each of two products
+    forget_placeholders(stack)
     [one, two] = products(2)
     stack.fault("gpu_url", kind="flagged", count=2)
 
@@ -344,6 +359,11 @@ def test_a_placeholder_is_found_out_by_the_next_product_that_gets_it(stack: Stac
     assert (first["status"], second["counts"]["blocked"]) == ("succeeded", 1)
     for product in (one, two):
         assert stack.get(f"/api/products/{product['product_id']}")["image_list"] == []
+
+    # And from then on it is known at sight
+    [three] = products(1)
+    stack.fault("gpu_url", kind="flagged", count=1)
+    assert stack.run([three], variants=1)["counts"]["blocked"] == 1
 
 
 def test_a_result_that_is_no_picture_is_tried_once_more(stack: Stack, products: Products) -> None:
