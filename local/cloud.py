@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import secrets
 import shutil
 import signal
@@ -28,9 +29,11 @@ import boto3
 import requests
 from botocore.config import Config
 
+from local import catalogue
 from local.seed import seed_model_photos
 
 ROOT = Path(__file__).resolve().parent.parent
+TEMPLATE = ROOT / "template.yaml"
 REGION = "us-east-1"
 USER = "you@example.com"
 ENGINE_PYTHON = ROOT / ".local/engine/bin/python"
@@ -328,10 +331,11 @@ def main(arguments: list[str]) -> int:
     cloud = Cloud()
     match arguments:
         case ["up", *parameters]:
-            wrong = [each for each in parameters if "=" not in each]
-            if wrong:
-                print(f"{wrong[0]} is no parameter: write Name=value.", file=sys.stderr)
-                return 1
+            names = re.findall(r"^  (\w+):\n    Type: (?:String|Number)$", TEMPLATE.read_text(), re.MULTILINE)
+            for each in parameters:
+                if each.partition("=")[0] not in names or "=" not in each:
+                    print(f"{each} is no parameter. Write Name=value; there are {', '.join(names)}.", file=sys.stderr)
+                    return 1
             try:
                 known = cloud.up(dict(each.split("=", 1) for each in parameters))
                 seed_model_photos(known["api_url"], cloud.token(known))
@@ -339,9 +343,11 @@ def main(arguments: list[str]) -> int:
                 print(error, file=sys.stderr)
                 cloud.down()
                 return 1
-            print(
-                f"The local cloud is up: {known['api_url']}\nNext: .venv/bin/lookbook run FILE   (make down stops it)"
-            )
+            sample = cloud.folder / "sample.json"
+            sample.write_text(json.dumps(catalogue.cj_scrape(known["pictures_url"], range(12)), indent=1))
+            print(f"The local cloud is up: {known['api_url']}")
+            print(f"A scrape to try: .venv/bin/lookbook run {os.path.relpath(sample)}")
+            print("make down stops the cloud and forgets what it holds.")
         case ["down"]:
             print("Stopped." if cloud.down() else "The local cloud is not running.")
         case ["validate"]:

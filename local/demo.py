@@ -123,7 +123,7 @@ def draw_sheet(cloud: Cloud, first: dict[str, Any], sheet: Path) -> None:
         image = _worn_by(answer, place)
         picture = Image.open(io.BytesIO(requests.get(image["url"], timeout=30).content))
         entries.append((picture.convert("RGB"), f"{answer['title']}\n{image['model_photo'].replace('_', ' ')}"))
-    title = f"Lookbook: {first['images_generated']} images of {first['counts']['generated']} products, made once"
+    title = f"Lookbook: the first store's {first['images_generated']} images, made once"
     contact_sheet(entries, 6, title).convert("RGB").save(sheet, quality=88)
 
 
