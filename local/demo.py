@@ -79,9 +79,7 @@ def show(console: Console, cloud: Cloud, known: dict[str, Any], started: float) 
     console.print(
         "The stand-in for the GPU lays the garment over the model photo, hence PREVIEW; a real one tries it on."
     )
-    console.print(
-        f"\nDone in {time.monotonic() - started:.0f} s. Nothing is left running. Next: make up, and your own scrape."
-    )
+    console.print(f"\nDone in {time.monotonic() - started:.0f} s. Nothing is left running. Next: make up.")
     paid_once = charges == first["images_generated"] + second["images_generated"]
     return 0 if paid_once and all(each["status"] == "succeeded" for each in runs) else 1
 
