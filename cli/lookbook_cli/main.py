@@ -401,10 +401,13 @@ def get(
         _print(render.images_table(product, _console().width) if images else "It has no images yet.")
         if product.get("cover_image_id"):
             _print("", "* the cover")
+        licences = sorted({render.clean(image["licence"]) for image in images if image.get("licence")})
+        if licences:
+            _print(f"Licence: {'; '.join(licences)}")
     if download is not None:
         folder = download / _safe(product["product_id"])
-        saved = _download(client, images, folder, _console(stderr=as_json))
-        if not as_json:
+        saved = _download(client, images, folder, _console(stderr=as_json)) if images else 0
+        if images and not as_json:
             _print("", f"{saved} downloaded, {len(images) - saved} already there: {folder}")
     if as_json:
         _print_json(product)

@@ -249,7 +249,6 @@ def images_table(product: Json, width: int) -> Table:
     _flexible(table, "model photo")
     _numbers(table, "pixels", *(["bytes", "dollars"] if wide else []))
     _fixed(table, *(["made"] if wide else []))
-    _flexible(table, "licence")
     for image in product.get("image_list", ()):
         star = " *" if image["image_id"] == product.get("cover_image_id") else ""
         table.add_row(
@@ -260,7 +259,6 @@ def images_table(product: Json, width: int) -> Table:
             cell(f"{image.get('width')}x{image.get('height')}"),
             *([number(image.get("bytes")), dollars(image.get("cost_usd"))] if wide else []),
             *([moment(image.get("created_at"))] if wide else []),
-            cell(image.get("licence")),
         )
     return table
 
@@ -327,7 +325,7 @@ class RunProgress(AbstractContextManager["RunProgress"]):
         """Show the run as it is now."""
         progress = run.get("progress")
         self._progress = progress or self._progress
-        doing = self._doing(run["status"], live=bool(progress))
+        doing = run.get("note") or self._doing(run["status"], live=bool(progress))
         done, total = (self._progress["done"], self._progress["total"]) if self._progress else (0, None)
         if self._task is not None:
             count = f"{done:,}/{total:,} products" if total else ""
