@@ -11,6 +11,7 @@ import binascii
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Literal
 
 import urllib3
@@ -19,6 +20,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lookbook.errors import ProviderError
 
 TIMEOUT = urllib3.Timeout(connect=5, read=25)
+# With these the endpoint itself says that it took nothing on.
+NOT_TAKING_WORK = frozenset(
+    {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE}
+)
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 
 
@@ -79,16 +84,16 @@ class GpuEndpoint:
             raise RefusedError("The GPU endpoint cannot be reached. Is GpuEndpointUrl right?", final=False) from error
         except urllib3.exceptions.HTTPError as error:
             raise UncertainError("The GPU endpoint did not answer in time.") from error
-        if answer.status == 429 or answer.status in {500, 503}:  # noqa: PLR2004 - HTTP
+        if answer.status in NOT_TAKING_WORK:
             raise RefusedError(f"The GPU endpoint is not taking work (HTTP {answer.status}).", final=False)
-        if answer.status in {401, 403}:
+        if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise RefusedError("The GPU endpoint refused our key; set the secret GpuEndpointKey.", final=True)
-        if 400 <= answer.status < 500:  # noqa: PLR2004 - HTTP
+        if HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
             raise RefusedError(
                 f"The GPU endpoint refused the job (HTTP {answer.status}: {_said(answer)}). Is GpuEndpointUrl right?",
                 final=True,
             )
-        if answer.status >= 300:  # noqa: PLR2004 - 502, 504 and 524 come from a proxy that may have passed the job on
+        if answer.status != HTTPStatus.OK:  # 502, 504, 524: a proxy's, which may have passed the job on
             raise UncertainError(f"The GPU endpoint's proxy failed (HTTP {answer.status}).")
         try:
             job_id = _Answer.model_validate_json(answer.data).id
@@ -108,9 +113,9 @@ class GpuEndpoint:
             answer.release_conn()
         except urllib3.exceptions.HTTPError as error:
             raise TroubleError("The GPU endpoint did not answer.") from error
-        if answer.status == 404:  # noqa: PLR2004 - HTTP
+        if answer.status == HTTPStatus.NOT_FOUND:
             return JobState("gone", reason="The GPU endpoint no longer knows the job.")
-        if answer.status != 200:  # noqa: PLR2004 - HTTP
+        if answer.status != HTTPStatus.OK:
             raise TroubleError(f"The GPU endpoint answered with HTTP {answer.status}.")
         if len(data) > MAX_ANSWER_BYTES:
             return JobState("failed", reason="The GPU endpoint's result is larger than 32 MB.")

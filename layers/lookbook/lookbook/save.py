@@ -153,7 +153,7 @@ class Saver:
                         Fingerprint.blocked.set(False),
                     ],
                     condition=Fingerprint.product_id.does_not_exist()
-                    | ((Fingerprint.reuse_key == one.job.reuse_key) & (Fingerprint.blocked == False)),  # noqa: E712 - DynamoDB's
+                    | ((Fingerprint.reuse_key == one.job.reuse_key) & (Fingerprint.blocked == False)),  # noqa: E712 - it builds DynamoDB's condition
                 )
             for one in made:
                 transaction.save(_image(one, state, moment), condition=Image.product_id.does_not_exist())
