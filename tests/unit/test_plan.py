@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from lookbook import aws, plan
 from lookbook.errors import InputError
 from lookbook.plan import PlanLine
+from lookbook.state import Item
 
 
 class FakeS3:
@@ -20,6 +21,10 @@ class FakeS3:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
+        self.written: dict[str, bytes] = {}
+
+    def put_object(self, *, Key: str, Body: bytes, **_: Any) -> None:  # noqa: N803 - boto3's names
+        self.written[Key] = Body
 
     def get_object(self, *, Range: str, **_: Any) -> dict[str, Any]:  # noqa: N803 - boto3's name
         start, end = (int(part) for part in Range.removeprefix("bytes=").split("-"))
@@ -68,3 +73,45 @@ def test_a_forged_cursor_is_refused() -> None:
         patch.setattr(aws, "s3", lambda: FakeS3(data))
         with pytest.raises(InputError):
             plan.items_page("bucket", "run", offset=5, limit=10, status=None)
+
+
+def item(index: int) -> Item:
+    return Item.model_validate(
+        {
+            "index": index,
+            "product_id": f"p{index}",
+            "title": "Hemd für Größe L",
+            "category": "",
+            "source": "cj",
+            "image_url": "https://pictures.example.com/1.jpg",
+            "garment": "upper",
+        }
+    )
+
+
+@given(st.integers(0, 30), st.integers(1, 7), st.integers(0, 4))
+def test_passes_are_short_and_take_every_item_once_those_put_off_first(items: int, room: int, put_off: int) -> None:
+    # Given more items than a pass holds, some of which are put off at the end of each of the first passes
+    s3 = FakeS3(b"".join(plan.dump(item(index)) for index in range(items)))
+    seen: list[int] = []
+    again: list[Item] = []
+    offset, number, turns = 0, 0, 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aws, "s3", lambda: s3)
+        patch.setattr(plan, "PASS_ITEMS", room)
+
+        # When pass after pass is written
+        while (following := plan.write_pass("bucket", "run", number + 1, again, offset)) is not None:
+            number, offset = following.number, following.offset
+            lines = s3.written[following.items_key].splitlines()
+            indexes = [Item.model_validate_json(line).index for line in lines]
+            assert indexes[: len(again)] == [one.index for one in again]
+            assert len(indexes) <= max(room, len(again))
+            turns += 1
+            again = [item(index) for index in indexes[-put_off:]] if put_off and turns <= 3 else []
+            done = {one.index for one in again}
+            seen += [index for index in indexes if index not in done]
+
+    # Then each item has come to an end once, and there was no pass for nothing
+    assert sorted(seen) == list(range(items))
+    assert (number == 0) == (items == 0)

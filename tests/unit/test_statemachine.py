@@ -138,3 +138,26 @@ def test_a_task_waits_longer_than_its_function_may_run(which: str, name: str) ->
     assert block is not None
     own = re.search(r"\n      Timeout: (\d+)", block[1])
     assert task["TimeoutSeconds"] > int(own[1] if own else 30)
+
+
+def test_the_machines_role_may_do_what_the_machine_does() -> None:
+    """The local engine does not enforce this role, so it is compared with what AWS documents for these states."""
+    role = TEMPLATE.split("\n  PipelineRole:\n", 1)[1].split("\n  # ------", 1)[0]
+    granted = set(re.findall(r"\b((?:lambda|dynamodb|s3|states|logs|xray):\w+)", role))
+    integrations = set(re.findall(r'"Resource": "arn:aws:states:::(\w+:\w+)"', TEXT))
+    assert integrations == {"lambda:invoke", "dynamodb:putItem", "s3:getObject", "s3:putObject"}
+    assert {action for action in granted if not action.startswith(("logs:", "xray:"))} == {
+        "lambda:InvokeFunction",
+        "dynamodb:PutItem",
+        # Reading items, writing results in parts
+        "s3:GetObject",
+        "s3:PutObject",
+        "s3:ListMultipartUploadParts",
+        "s3:AbortMultipartUpload",
+        # A Distributed Map and its children
+        "states:StartExecution",
+        "states:DescribeExecution",
+        "states:StopExecution",
+    }
+    for name in set(re.findall(r"\$\{(\w+)FunctionArn\}", TEXT)):
+        assert f"!GetAtt {name}Function.Arn" in role
