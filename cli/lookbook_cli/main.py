@@ -370,11 +370,13 @@ def products(
     as_json: AsJson = False,
 ) -> None:
     """List the library's products, the newest first."""
-    found = list(context.obj.client().products(source, limit))
+    found = list(context.obj.client().products(source, limit + 1))  # one more, to know whether there are more
     if as_json:
-        _print_json(found)
+        _print_json(found[:limit])
     elif found:
-        _print(render.products_table(found, _console().width))
+        _print(render.products_table(found[:limit], _console().width))
+        if len(found) > limit:
+            _print("", f"There are more than {limit:,}. See more with --limit.")
     else:
         _print("The library has no such products." if source else "The library is empty.")
 

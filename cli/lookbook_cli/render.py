@@ -161,15 +161,16 @@ def problem_table(problems: Iterable[Json]) -> Table:
 def runs_table(runs: Iterable[Json], width: int) -> Table:
     """Show a list of runs; in `width` columns of at least WIDE with all their counts and how long they took."""
     wide = width >= WIDE
-    counts = ("products", "reused", "generated", "rejected", "failed") if wide else ("reused", "generated")
+    counts = ("products", "reused", "generated", "rejected", "failed") if wide else ("products", "generated")
     table = _table()
-    _fixed(table, "run")
+    _fixed(table, "run", *(["started"] if wide else []))
     _flexible(table, "file")
     _fixed(table, "status")
     _numbers(table, *counts, *(["seconds"] if wide else []), "dollars")
     for run in runs:
         table.add_row(
             cell(run["run_id"]),
+            *([moment(run.get("created_at"))] if wide else []),
             name(run.get("name")),
             status(run["status"]),
             *(number(run["counts"].get(word, 0)) for word in counts),
