@@ -301,6 +301,8 @@ def show(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> None
     _show_run(found)
     if progress := found.get("progress"):
         _print("", f"Still at work: {progress['done']:,} of {progress['total']:,} products done.")
+        if found.get("note"):
+            _print(render.clean(found["note"]))
 
 
 @app.command(epilog="Example: lookbook items 20261121T101502-3f9a2c1b --status failed")
