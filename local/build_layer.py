@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # The Lambda runtime brings boto3 and all it needs; its urllib3 may be older than fetch.py wants, so ours goes along.
 IN_THE_RUNTIME = ("boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "six")
 
+# What the layer Runtime brings, which every function has; so the other layers need not.
+IN_THE_RUNTIME_LAYER = ("pydantic", "typing-extensions", "typing-inspection")
 
 # What no function of ours can come to: formats that imaging.py refuses, text in pictures, type checkers.
 NOT_SHIPPED = (
@@ -47,7 +49,8 @@ def install(group: str, target: Path, python: str) -> None:
     """Install the locked packages of a dependency group, wheels for the target platform only."""
     with tempfile.TemporaryDirectory() as scratch:
         wanted = Path(scratch) / "requirements.txt"
-        prune = [word for name in IN_THE_RUNTIME for word in ("--prune", name)]
+        elsewhere = IN_THE_RUNTIME if group == "runtime" else (*IN_THE_RUNTIME, *IN_THE_RUNTIME_LAYER)
+        prune = [word for name in elsewhere for word in ("--prune", name)]
         uv("export", "--frozen", "--only-group", group, "--no-emit-project", *prune, "--output-file", str(wanted))
         uv(
             "pip", "install", "--no-deps", "--require-hashes", "--only-binary", ":all:", "--target", str(target),

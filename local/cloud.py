@@ -38,6 +38,8 @@ REGION = "us-east-1"
 USER = "you@example.com"
 ENGINE_PYTHON = ROOT / ".local/engine/bin/python"
 SAM_PYTHON = ROOT / ".local/sam/bin/python"
+# The providers' stand-ins, and the template's output that names the secret with their key.
+PROVIDER_KEYS = {"gpu": "GpuEndpointKey", "fashn": "FashnKey", "openai_images": "OpenAiKey"}
 # What the template wants to hear; the engine runs functions on the Python that runs it.
 LOCAL_RUNTIME = "python3.13"
 START_SECONDS = 60
@@ -64,7 +66,7 @@ class Cloud:
     ) -> dict[str, Any]:
         """Start what is not running, deploy, and return what stack.json then holds.
 
-        `parameters` override the template's; `standins` add arguments to a stand-in's command (`gpu`, `pictures`).
+        `parameters` override the template's; `standins` add arguments to a stand-in's command (`gpu`, `fashn`, …).
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         known = self.stack()
@@ -79,9 +81,11 @@ class Cloud:
         say(f"built and deployed template.yaml ({time.monotonic() - started:.1f} s)")
         self.write(self.stack_file, known)
         self.make_user(known)
-        self.aws(known, "secretsmanager").put_secret_value(
-            SecretId=known["outputs"]["GpuEndpointKey"], SecretString=known["gpu_key"]
-        )
+        secrets_manager = self.aws(known, "secretsmanager")
+        for service, secret in PROVIDER_KEYS.items():
+            secrets_manager.put_secret_value(
+                SecretId=known["outputs"][secret], SecretString=known["provider_keys"][service]
+            )
         return known
 
     def down(self) -> bool:
@@ -119,14 +123,17 @@ class Cloud:
         scratch = self.folder / "tmp"
         scratch.mkdir(exist_ok=True)
         groups: list[int] = []
-        key = secrets.token_urlsafe(24)
+        keys = {service: secrets.token_urlsafe(24) for service in PROVIDER_KEYS}
         urls: dict[str, str] = {}
         commands = {
-            "gpu": ["--workers", "4", "--latency", "0.5", "--key", key, *standins.get("gpu", [])],
-            "pictures": standins.get("pictures", []),
+            "gpu": ["--workers", "4", "--latency", "0.5", "--key", keys["gpu"]],
+            "fashn": ["--latency", "0.5", "--key", keys["fashn"]],
+            "openai_images": ["--latency", "0.5", "--key", keys["openai_images"]],
+            "pictures": [],
         }
         for name, arguments in commands.items():
-            command = [sys.executable, "-m", f"local.standins.{name}", "--port", "0", *arguments]
+            more = standins.get(name, [])
+            command = [sys.executable, "-m", f"local.standins.{name}", "--port", "0", *arguments, *more]
             log = self.folder / f"{name}.log"
             groups.append(self.spawn(command, log, {}))
             self.write(self.processes_file, groups)
@@ -153,9 +160,8 @@ class Cloud:
             "region": REGION,
             "user": USER,
             "password": f"Lb1{secrets.token_urlsafe(15)}",
-            "gpu_url": urls["gpu"],
-            "gpu_key": key,
-            "pictures_url": urls["pictures"],
+            **{f"{name}_url": url for name, url in urls.items()},
+            "provider_keys": keys,
         }
 
     def deploy(self, known: dict[str, Any], parameters: dict[str, str]) -> dict[str, str]:
@@ -166,6 +172,8 @@ class Cloud:
             "Runtime": LOCAL_RUNTIME,
             "Architecture": machine,
             "GpuEndpointUrl": known["gpu_url"],
+            "FashnBaseUrl": f"{known['fashn_url']}/v1",
+            "OpenAiBaseUrl": f"{known['openai_images_url']}/v1",
             "AllowPrivateUrls": "true",
             "DeferAfterSeconds": "60",
             **parameters,

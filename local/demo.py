@@ -67,7 +67,7 @@ def show(console: Console, cloud: Cloud, known: dict[str, Any], started: float) 
     charges = requests.get(f"{known['gpu_url']}/_charges", timeout=10).json()["count"]
     console.print(
         f"Store 2 reused {second['counts']['reused']} products and paid for {second['counts']['generated']}: "
-        f"{second['saved_gpu_seconds']:.0f} GPU seconds and ${second['saved_usd']:.4f} saved. "
+        f"{second['saved_work_seconds']:.0f} GPU seconds and ${second['saved_usd']:.4f} saved. "
         f"The GPU was paid for {charges} images, one for each that the library holds."
     )
     product = catalogue.product_id(SECOND_STORE[0])

@@ -178,13 +178,13 @@ class Client:
         self._tokens = tokens
         self._http = http
 
-    def create_run(self, name: str, scrape: str, options: Json) -> Json:
-        """Start a run on a scrape sent along, and return the run."""
-        return self._call("POST", "/api/runs", body={"name": name, "scrape": scrape, "options": options})
+    def create_run(self, name: str, scrape: str, options: Json, *, plan: bool = False) -> Json:
+        """Start a run, or the plan of one, on a scrape sent along, and return the run."""
+        return self._call("POST", _runs(plan), body={"name": name, "scrape": scrape, "options": options})
 
-    def create_upload(self, name: str, options: Json) -> tuple[Json, Json]:
+    def create_upload(self, name: str, options: Json, *, plan: bool = False) -> tuple[Json, Json]:
         """Prepare a run on a scrape too large to send along: return the run, and `{"url", "fields"}` for `upload`."""
-        answer = self._call("POST", "/api/runs", body={"name": name, "upload": True, "options": options})
+        answer = self._call("POST", _runs(plan), body={"name": name, "upload": True, "options": options})
         return answer["run"], answer["upload"]
 
     def upload(self, target: Json, path: Path, advance: Callable[[int], None]) -> None:
@@ -213,6 +213,19 @@ class Client:
         """Yield what became of each product of a run."""
         return self._pages(f"/api/runs/{_part(run_id)}/items", "items", {"status": status}, limit)
 
+    def retry(self, run_id: str, max_cost_usd: float | None) -> Json:
+        """Start a run of what failed or was left over in another, and return the new run."""
+        body = {} if max_cost_usd is None else {"max_cost_usd": max_cost_usd}
+        return self._call("POST", f"/api/runs/{_part(run_id)}/retry", body=body)
+
+    def stop(self, run_id: str) -> Json:
+        """Let a run submit nothing more, and return it."""
+        return self._call("POST", f"/api/runs/{_part(run_id)}/stop", body={})
+
+    def ledger(self, run_id: str) -> Iterator[Json]:
+        """Yield a run's paid attempts."""
+        return self._pages(f"/api/runs/{_part(run_id)}/ledger", "entries", {}, None)
+
     def products(self, source: str | None, limit: int | None) -> Iterator[Json]:
         """Yield the library's products, newest first."""
         return self._pages("/api/products", "products", {"source": source}, limit)
@@ -220,6 +233,18 @@ class Client:
     def product(self, product_id: str) -> Json:
         """Return a product with its `image_list`. Raises NotFoundError."""
         return self._call("GET", f"/api/products/{_part(product_id)}")
+
+    def duplicates(self, limit: int | None) -> tuple[list[Json], int]:
+        """Return groups of products whose source pictures look alike, and how many products were compared."""
+        groups, compared = [], 0
+        for page in self._documents("/api/duplicates", "groups", {}, limit):
+            groups += page["groups"]
+            compared = page["compared"]
+        return groups, compared
+
+    def methods(self) -> Json:
+        """Return what can make images as `{"methods", "prices_as_of"}`."""
+        return self._call("GET", "/api/methods")
 
     def models(self) -> list[Json]:
         """Return the model photos."""
@@ -238,13 +263,18 @@ class Client:
         return answer.content
 
     def _pages(self, path: str, key: str, params: Json, limit: int | None) -> Iterator[Json]:
-        """Yield the entries of a list, page after page, up to `limit` of them (None: all)."""
+        """Yield the entries of a list, up to `limit` of them (None: all)."""
+        for page in self._documents(path, key, params, limit):
+            yield from page[key]
+
+    def _documents(self, path: str, key: str, params: Json, limit: int | None) -> Iterator[Json]:
+        """Yield a list's pages, with up to `limit` entries under `key` in all of them (None: all)."""
         cursor, left = None, limit
         while left is None or left > 0:
             size = PAGE if left is None else min(PAGE, left)
             page = self._call("GET", path, params={**params, "limit": size, "cursor": cursor})
             entries = page[key] if left is None else page[key][:left]
-            yield from entries
+            yield {**page, key: entries}
             left = None if left is None else left - len(entries)
             cursor = page.get("cursor")
             if not cursor:
@@ -283,6 +313,10 @@ class Client:
         if not isinstance(document, dict):
             raise ApiError("Not an answer", f"{self.api_url} does not answer as a Lookbook does.")
         return document
+
+
+def _runs(plan: bool) -> str:
+    return "/api/runs/plan" if plan else "/api/runs"
 
 
 def _part(text: str) -> str:

@@ -1,6 +1,7 @@
 """What the command shows: tables and progress, at a terminal and in a file alike."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
@@ -24,7 +25,9 @@ from rich.text import Text
 from lookbook_cli.client import Json
 
 NOTHING = "-"
+_SELDOM = ("blocked", "deferred", "over_budget", "duplicates")  # counts of products, of a run to which it happens
 WIDE = 110  # columns from which a table shows all it knows
+ROOM_FOR_RUN = 80  # columns for a run's id, file, status, products, images and dollars
 QUIET = 30.0  # seconds between lines about a run when there is no terminal to draw on
 
 _STYLES = {
@@ -33,7 +36,10 @@ _STYLES = {
     "failed": "red",
     "rejected": "red",
     "blocked": "red",
+    "over budget": "yellow",
+    "unknown": "yellow",
     "running": "cyan",
+    "stopping": "yellow",
 }
 
 
@@ -63,10 +69,10 @@ def status(value: object) -> Text:
     return Text(word, style=_STYLES.get(word, ""))
 
 
-def moment(value: object) -> Text:
+def moment(value: object, pattern: str = "%Y-%m-%d %H:%M") -> Text:
     """Make a cell of an ISO 8601 time, as the clock here shows it."""
     try:
-        return Text(datetime.fromisoformat(str(value)).astimezone().strftime("%Y-%m-%d %H:%M"))
+        return Text(datetime.fromisoformat(str(value)).astimezone().strftime(pattern))
     except ValueError:
         return cell(value)
 
@@ -112,7 +118,8 @@ def name(value: object) -> Text:
 def run_table(runs: list[Json], labels: list[str]) -> Table:
     """Show runs side by side, one column a run, headed by its label.
 
-    Blocked, deferred and duplicate products have a row only if there are any. Seconds are wall-clock, dollars are US.
+    What is not the rule (such as blocked products) has a row only if there is any. Seconds are wall-clock, dollars
+    are US.
     """
     table = _table()
     table.add_column("")
@@ -125,15 +132,148 @@ def run_table(runs: list[Json], labels: list[str]) -> Table:
     def count(word: str) -> Callable[[Json], Text]:
         return lambda run: number(run["counts"].get(word, 0))
 
-    for word in ("products", "reused", "generated", "rejected", "failed"):
-        row(word, count(word))
-    for word in ("blocked", "deferred", "duplicates"):
-        if any(run["counts"].get(word) for run in runs):
-            row(word, count(word))
+    always = {"products", "reused", "generated", "rejected", "failed"}
+    for word in ("products", "reused", "linked", "generated", "planned", "rejected", "failed", *_SELDOM):
+        if word in always or any(run["counts"].get(word) for run in runs):
+            row(word.replace("_", " "), count(word))
     row("images new", lambda run: number(run.get("images_generated")))
     row("seconds", lambda run: number(run.get("seconds"), 1))
     row("dollars", lambda run: dollars(run.get("cost_usd")))
     row("dollars saved", lambda run: dollars(run.get("saved_usd")))
+    return table
+
+
+def plan_table(run: Json, plan: Json) -> Table:
+    """Show what a run would do: products, and the images they would get."""
+    table = _table()
+    table.add_column("")
+    _numbers(table, "products", "images")
+    images = {
+        "reused": run.get("images_reused") or None,
+        "linked": plan.get("images_linked"),
+        "planned": plan.get("images_to_generate"),
+    }
+    always = ("products", "reused", "linked", "planned", "rejected", "blocked", "failed")
+    for word in (*always, "deferred", "over_budget", "duplicates"):
+        count = run["counts"].get(word, 0)
+        if count or word in always:
+            label = "to generate" if word == "planned" else word.replace("_", " ")
+            table.add_row(label, number(count), number(images[word]) if word in images else "")
+    return table
+
+
+def plan_methods_table(methods: Iterable[Json], width: int) -> Table:
+    """Show what a plan's images would be made with; in WIDE columns or more with products and seconds an image."""
+    wide = width >= WIDE
+    table = _table()
+    _fixed(table, "method")
+    _numbers(table, *(["products"] if wide else []), "images", "dollars", "per image")
+    _numbers(table, *(["seconds/image"] if wide else []), "minutes")
+    _flexible(table, "basis", "licence")
+    for method in methods:
+        table.add_row(
+            cell(method["method"]),
+            *([number(method.get("products"))] if wide else []),
+            number(method.get("images")),
+            dollars(method.get("cost_usd")),
+            dollars(method.get("usd_per_image")),
+            *([number(method.get("seconds_per_image"), 1)] if wide else []),
+            number(method.get("minutes"), 1),
+            cell(method.get("basis")),
+            cell(method.get("licence")),
+        )
+    return table
+
+
+def methods_table(methods: Iterable[Json]) -> Table:
+    """Show what can make images."""
+    table = _table()
+    _fixed(table, "method", "ready")
+    _numbers(table, "dollars/image", "seconds/image")
+    _flexible(table, "basis", "licence")
+    for method in methods:
+        table.add_row(
+            cell(method["method"]),
+            Text("yes", style="green") if method.get("ready") else Text("no", style="yellow"),
+            dollars(method.get("usd_per_image")),
+            number(method.get("seconds_per_image"), 1),
+            cell(method.get("basis")),
+            cell(method.get("licence")),
+        )
+    return table
+
+
+def ledger_sums_table(sums: list[Json]) -> Table:
+    """Show what became of a run's paid attempts, a row a provider. Seconds are the provider's work, dollars are US."""
+    words = ["attempts", "succeeded", "failed", "blocked", "unknown"]
+    if any(entry.get("open") for entry in sums):
+        words.append("open")
+    table = _table("Ledger")
+    _fixed(table, "provider")
+    _numbers(table, *words, "dollars", "seconds")
+    for entry in sums:
+        table.add_row(
+            cell(entry["provider"]),
+            *(number(entry.get(word, 0)) for word in words),
+            dollars(entry.get("cost_usd")),
+            number(entry.get("work_seconds"), 1),
+        )
+    return table
+
+
+def ledger_table(entries: Iterable[Json], width: int) -> Table:
+    """Show a run's paid attempts; in WIDE columns or more with what was used and the provider's id of the job."""
+    wide = width >= WIDE
+    table = _table()
+    _fixed(table, "time", "product")
+    _numbers(table, "variant")
+    _fixed(table, "provider", "status")
+    _numbers(table, "dollars", "seconds")
+    _flexible(table, *(["usage", "job"] if wide else []))
+    for entry in entries:
+        table.add_row(
+            moment(entry.get("created_at"), "%H:%M:%S"),  # the day is in the run's id
+            cell(entry.get("product_id")),
+            cell(entry.get("variant")),
+            cell(entry.get("provider")),
+            status(entry["status"]),
+            dollars(entry.get("cost_usd")),
+            number(entry.get("work_seconds"), 1),
+            *([cell(_usage(entry.get("usage"))), cell(entry.get("job_id"))] if wide else []),
+        )
+    return table
+
+
+def _usage(usage: object) -> object:
+    """Say what an attempt used, such as tokens, as `input tokens 12, output tokens 34`."""
+    if not isinstance(usage, dict):
+        return usage
+    flat = {key: value for key, value in usage.items() if isinstance(value, int | float | str)}
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in flat.items())
+
+
+def ledger_sums(entries: Iterable[Json]) -> Iterator[str]:
+    """Say what each provider was paid for a run's attempts."""
+    by_provider: dict[object, list[Json]] = {}
+    for entry in entries:
+        by_provider.setdefault(entry.get("provider"), []).append(entry)
+    for provider, own in by_provider.items():
+        cost, work = (sum(entry.get(key) or 0 for entry in own) for key in ("cost_usd", "work_seconds"))
+        attempts = "1 attempt" if len(own) == 1 else f"{len(own):,} attempts"
+        unpriced = sum(entry.get("cost_usd") is None for entry in own)
+        rest = f", and {unpriced:,} whose cost is not known" if unpriced else ""
+        yield f"{provider}: {attempts}, {dollars(cost)} dollars, {number(work, 1)} seconds{rest}"
+
+
+def reasons_table(entries: Iterable[Json]) -> Table:
+    """Show why attempts came to nothing; those with the same reason share a row."""
+    alike = Counter((entry["status"], entry["reason"]) for entry in entries if entry.get("reason"))
+    table = _table("Reasons")
+    _numbers(table, "attempts")
+    _fixed(table, "status")
+    _flexible(table, "reason")
+    for (word, reason), count in alike.items():
+        table.add_row(number(count), status(word), cell(reason))
     return table
 
 
@@ -158,23 +298,33 @@ def problem_table(problems: Iterable[Json]) -> Table:
     return table
 
 
-def runs_table(runs: Iterable[Json], width: int) -> Table:
-    """Show a list of runs; in `width` columns of at least WIDE with all their counts and how long they took."""
-    wide = width >= WIDE
-    counts = ("products", "reused", "generated", "rejected", "failed") if wide else ("products", "generated")
+def runs_table(runs: list[Json], width: int) -> Table:
+    """Show a list of runs, with as much of each as goes into `width` columns beside its file's name."""
+    extra = [word for word in ("planned", "linked", "over_budget") if any(run["counts"].get(word) for run in runs)]
+    room = width - ROOM_FOR_RUN
+    optional = []
+    for header in (*extra, "started", "reused", "failed", "rejected", "seconds"):  # what matters more first
+        room -= max(len(header), 16 if header == "started" else 8) + 2
+        if room < 0:
+            break
+        optional.append(header)
+    order = ("products", "reused", "linked", "generated", "planned", "rejected", "failed", "over_budget")
+    counts = [word for word in order if word in {"products", "generated", *optional}]
+    started, seconds = "started" in optional, "seconds" in optional
     table = _table()
-    _fixed(table, "run", *(["started"] if wide else []))
+    _fixed(table, "run", *(["started"] if started else []))
     _flexible(table, "file")
     _fixed(table, "status")
-    _numbers(table, *counts, *(["seconds"] if wide else []), "dollars")
+    _numbers(table, *(word.replace("_", " ") for word in counts), *(["seconds"] if seconds else []), "dollars")
     for run in runs:
+        stopping = run.get("stopping") and run["status"] == "running"
         table.add_row(
             cell(run["run_id"]),
-            *([moment(run.get("created_at"))] if wide else []),
+            *([moment(run.get("created_at"))] if started else []),
             name(run.get("name")),
-            status(run["status"]),
+            status("stopping" if stopping else run["status"]),
             *(number(run["counts"].get(word, 0)) for word in counts),
-            *([number(run.get("seconds"), 1)] if wide else []),
+            *([number(run.get("seconds"), 1)] if seconds else []),
             dollars(run.get("cost_usd")),
         )
     return table
@@ -238,6 +388,25 @@ def products_table(products: Iterable[Json], width: int) -> Table:
             number(product.get("image_count")),
             moment(product.get("updated_at")),
         )
+    return table
+
+
+def duplicates_table(groups: Iterable[Json]) -> Table:
+    """Show products whose source pictures look alike, group by group."""
+    table = _table()
+    _numbers(table, "group")
+    _fixed(table, "product")
+    _numbers(table, "images", "bits apart")
+    _flexible(table, "title")
+    for place, group in enumerate(groups, start=1):
+        for first, product in enumerate(group["products"]):
+            table.add_row(
+                number(place) if not first else "",
+                cell(product["product_id"]),
+                number(product.get("image_count")),
+                cell(product.get("distance")),
+                name(product.get("title")),
+            )
     return table
 
 
@@ -326,19 +495,26 @@ class RunProgress(AbstractContextManager["RunProgress"]):
         """Show the run as it is now."""
         progress = run.get("progress")
         self._progress = progress or self._progress
-        doing = run.get("note") or self._doing(run["status"], live=bool(progress))
+        doing = self._doing(run)
         done, total = (self._progress["done"], self._progress["total"]) if self._progress else (0, None)
+        so_far = [f"{done:,} of {total:,} products"] if total else []
+        if run.get("cost_usd"):
+            so_far.append(f"{dollars(run['cost_usd'])} dollars")
         if self._task is not None:
-            count = f"{done:,}/{total:,} products" if total else ""
-            self._bar.update(self._task, description=doing, total=total, completed=done, count=count)
+            self._bar.update(self._task, description=doing, total=total, completed=done, count=", ".join(so_far))
         if self._lines and self._clock() - self._said_at >= QUIET:
             self._said_at = self._clock()
-            count = f": {done:,} of {total:,} products" if total else ""
-            self._console.print(Text(f"{doing}{count}"), soft_wrap=True)
+            self._console.print(Text(": ".join(filter(None, [doing, ", ".join(so_far)]))), soft_wrap=True)
 
-    def _doing(self, run_status: str, *, live: bool) -> str:
-        if run_status == "awaiting_upload":
+    def _doing(self, run: Json) -> str:
+        if run.get("stopping"):
+            return f"Stopping ({clean(run['stopping'])})"
+        if run.get("note"):
+            return clean(run["note"])
+        if run["status"] == "awaiting_upload":
             return "Waiting for the run to start"
-        if live:
+        if run.get("kind") == "plan":
+            return "Planning"
+        if run.get("progress"):
             return "Making images"
         return "Finishing" if self._progress else "Reading the file"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lookbook.ingest import ingest
 from lookbook.logging import logger
-from lookbook.settings import IngestSettings
+from lookbook.settings import MethodSettings
 from lookbook.tables import bind
 from lookbook.times import now
 
@@ -16,21 +16,14 @@ if TYPE_CHECKING:
 
 
 @cache
-def settings() -> IngestSettings:
-    found = IngestSettings.from_environment()
+def settings() -> MethodSettings:
+    found = MethodSettings.from_environment()
     bind(found)
     return found
 
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  # noqa: ARG001 - Lambda passes it
-    told = settings()
-    planned = ingest(
-        event["input"],
-        event["execution_arn"],
-        bucket=told.bucket,
-        max_concurrency=told.gpu_concurrency,
-        now=now(),
-    )
+    planned = ingest(event["input"], event["execution_arn"], settings=settings(), now=now())
     logger.info("run planned", extra={"run_id": planned["run"]["run_id"], "next": planned["next"]})
     return planned

@@ -6,8 +6,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from lookbook.logging import logger
+from lookbook.providers.registry import all_of
 from lookbook.save import Saver
-from lookbook.settings import Settings
+from lookbook.settings import MethodSettings
 from lookbook.state import ProductState
 from lookbook.tables import bind
 from lookbook.times import now
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 
 @cache
 def saver() -> Saver:
-    settings = Settings.from_environment()
+    settings = MethodSettings.from_environment()
     bind(settings)
-    return Saver(settings.bucket)
+    return Saver(all_of(settings), settings.bucket)
 
 
 @logger.inject_lambda_context

@@ -1,4 +1,4 @@
-"""The pictures that the stand-ins make: products, model photos, previews of a try-on, and contact sheets of them.
+"""The pictures that the stand-ins make: products, model photos, previews of a try-on, covers, and contact sheets.
 
 All of it is drawn by Pillow, with nothing to install or download, and from its arguments alone: equal arguments give
 equal pixels on every machine with the same Pillow.
@@ -8,6 +8,7 @@ picture's top, in pixels of a 768 x 1024 photo. A garment that was drawn therefo
 `try_on` finds both again in pictures that came from elsewhere.
 """
 
+from local.art.covers import draw_cover
 from local.art.fitting import try_on
 from local.art.frame import MODEL_NAMES, PHOTO_SIZE, PRODUCT_SIZE, Category
 from local.art.garments import draw_garment
@@ -20,6 +21,7 @@ __all__ = [
     "PRODUCT_SIZE",
     "Category",
     "contact_sheet",
+    "draw_cover",
     "draw_garment",
     "draw_model",
     "try_on",

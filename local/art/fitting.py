@@ -404,7 +404,7 @@ def _head(photo: Image.Image, body: _Body) -> tuple[Image.Image, Box, Image.Imag
 
 
 @lru_cache(maxsize=8)
-def _mark(size: tuple[int, int]) -> Image.Image:
+def mark_of(size: tuple[int, int]) -> Image.Image:
     """PREVIEW, small and legible, in the lower right corner of a clear RGBA picture."""
     mark = Image.new("RGBA", size)
     height = max(9, round(min(size) * 0.024))
@@ -439,6 +439,6 @@ def try_on(
         _lay(photo, garment, cut, body, _place_worn(cut, category) or _place_flat(cut, category))
     if head:
         photo.paste(*head)
-    mark = _mark(size)
+    mark = mark_of(size)
     photo.paste(mark, (0, 0), mark.getchannel("A"))
     return photo

@@ -55,9 +55,18 @@ class Fault:
 class Control:
     """A stand-in's charges and faults. Used from one event loop only."""
 
-    def __init__(self, kinds: Sequence[str] = (), default_on: Mapping[str, str] | None = None) -> None:
-        """`kinds` are the service's own faults; `default_on` names the call a kind hits if the fault names none."""
+    def __init__(
+        self,
+        kinds: Sequence[str] = (),
+        default_on: Mapping[str, str] | None = None,
+        refuse: Callable[[int], Response] | None = None,
+    ) -> None:
+        """`kinds` are the service's own faults; `default_on` names the call a kind hits if the fault names none.
+
+        `refuse` makes the answer of a `429` or `5xx` fault from its HTTP status, in the service's own words.
+        """
         self.charges: list[dict[str, Any]] = []
+        self._refuse = refuse or refusal
         self._kinds = (*TRANSPORT_KINDS, *kinds)
         self._default_on = default_on or {}
         self._faults: list[Fault] = []
@@ -83,9 +92,9 @@ class Control:
         if fault := self.take(["latency"], text, call):
             await asyncio.sleep(1 if fault.seconds is None else fault.seconds)
         if self.take(["429"], text, call):
-            return JSONResponse({"error": "too many requests"}, 429, headers={"Retry-After": "1"})
+            return self._refuse(429)
         if fault := self.take(["5xx"], text, call):
-            return _server_error(fault.status or 503)
+            return self._refuse(fault.status or 503)
         response = await handle()
         return response if response.status_code >= 400 else self._spoiled(response, text, call)
 
@@ -155,7 +164,10 @@ class Control:
         return Response(status_code=204)
 
 
-def _server_error(status: int) -> Response:
+def refusal(status: int) -> Response:
+    """The answer of a service, or of a proxy before it, that has no words of its own for this HTTP status."""
+    if status == 429:
+        return JSONResponse({"error": "too many requests"}, 429, headers={"Retry-After": "1"})
     return Response(_SERVER_ERRORS.get(status, "error"), status, media_type="text/html")
 
 
@@ -170,7 +182,7 @@ class _Late(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await asyncio.sleep(self._seconds)
         if self._status:
-            await _server_error(self._status)(scope, receive, send)
+            await refusal(self._status)(scope, receive, send)
             return
         scope[_TRANSPORT].abort()
         await asyncio.sleep(0)  # the server learns of the loss, and does not try to answer

@@ -12,16 +12,12 @@ long string is "sha256:<hex of its base64>" and a signed URL has no query.
 
 import asyncio
 import base64
-import binascii
-import io
 import json
 import os
-import secrets
 import sys
 import tempfile
 import time
 import uuid
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -30,17 +26,17 @@ from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast, get_args
-from urllib.parse import urlsplit
 
-import urllib3
-from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
+from PIL import Image, ImageDraw, ImageFont
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from local.art import PHOTO_SIZE, Category, try_on
+from local.art import PHOTO_SIZE, Category
+from local.standins.access import RateLimit, carries_key
 from local.standins.control import Control, Fault, parser, serve
+from local.standins.work import UnreadableError, brief, encoded, preview, read_picture
 
 MODEL = "catvton@1.0-preview"
 
@@ -49,7 +45,6 @@ _BODY_LIMIT = {"run": 10 * _MEGABYTE, "runsync": 20 * _MEGABYTE}
 _RATE_LIMIT = {"run": 1000, "runsync": 1000, "status": 2000}  # requests in 10 s
 _RATE_WINDOW = 10.0  # seconds
 _KEPT = {"run": 30 * 60.0, "runsync": 60.0}  # seconds for which a result can be had
-_LONG = 1000  # characters; longer strings are known by their hash
 _SIDES = range(64, 2049)  # pixels
 _JOB_KINDS = ("failed", "error_in_output", "flagged", "garbage", "stuck")
 
@@ -93,66 +88,17 @@ def read_order(given: Any) -> Order:
     return Order(given["person_image"], given["garment_image"], cast("Category", category), seed, (width, height))
 
 
-def brief(given: dict[str, Any]) -> str:
-    """An input as canonical JSON: pictures by their hash, and URLs without what differs whenever they are signed."""
-    return json.dumps({name: _brief_value(value) for name, value in given.items()}, sort_keys=True, ensure_ascii=False)
-
-
-def _brief_value(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    if value.startswith(("http://", "https://")):
-        parts = urlsplit(value)
-        return parts._replace(query="").geturl() if "X-Amz-Signature" in parts.query else value
-    value = _bare_base64(value)
-    return "sha256:" + sha256(value.encode()).hexdigest() if len(value) > _LONG else value
-
-
-def _bare_base64(value: str) -> str:
-    return value.partition(",")[2] if value.startswith("data:") else value
-
-
 def draw(order: Order) -> bytes:
-    """The preview as PNG, compressed quickly rather than well. Equal orders give equal bytes. Raises WorkerError."""
+    """The preview as PNG. Equal orders give equal bytes. Raises WorkerError."""
     person, garment = _picture("person_image", order.person), _picture("garment_image", order.garment)
-    throw = sha256(f"seed {order.seed}".encode()).digest()
-    if throw[0] % 2:
-        person = ImageOps.mirror(person)
-    preview = try_on(garment, person, order.category, order.size)
-    gains = [0.94 + 0.1 * byte / 255 for byte in throw[1:4]]  # warmer or cooler light
-    preview = preview.point([min(255, round(value * gain)) for gain in gains for value in range(256)])
-    notes = PngImagePlugin.PngInfo()
-    notes.add_text("seed", str(order.seed))  # so that different seeds always give different bytes
-    return _png(preview, notes)
+    return encoded(preview(person, garment, order.category, order.size, order.seed), order.seed)
 
 
 def _picture(name: str, source: str) -> Image.Image:
     try:
-        data = _fetched(source) if source.startswith(("http://", "https://")) else _decoded(source)
-        with Image.open(io.BytesIO(data)) as picture:
-            return ImageOps.exif_transpose(picture).convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError, urllib3.exceptions.HTTPError) as error:
+        return read_picture(source)
+    except UnreadableError as error:
         raise WorkerError(f"{name} cannot be read: {error}") from error
-
-
-def _decoded(source: str) -> bytes:
-    try:
-        return base64.b64decode(_bare_base64(source), validate=True)
-    except binascii.Error as error:
-        raise ValueError(f"no base64: {error}") from error
-
-
-def _fetched(url: str) -> bytes:
-    response = urllib3.request("GET", url, timeout=urllib3.Timeout(connect=5, read=15), retries=False)
-    if response.status != 200:
-        raise ValueError(f"its address answers {response.status}")
-    return response.data
-
-
-def _png(picture: Image.Image, notes: PngImagePlugin.PngInfo | None = None) -> bytes:
-    out = io.BytesIO()
-    picture.save(out, "PNG", compress_level=1, pnginfo=notes)
-    return out.getvalue()
 
 
 @lru_cache(maxsize=1)
@@ -163,7 +109,7 @@ def placeholder() -> bytes:
     ImageDraw.Draw(picture).text(
         (PHOTO_SIZE[0] / 2, PHOTO_SIZE[1] / 2), "NSFW", font=font, anchor="mm", fill=(90, 90, 96)
     )
-    return _png(picture)
+    return encoded(picture)
 
 
 @dataclass(eq=False)
@@ -345,23 +291,6 @@ def _seconds(policy: Any, name: str) -> float | None:
     return value / 1000 if value is not None else None
 
 
-class _RateLimit:
-    """At most so many requests within the last ten seconds."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._times: deque[float] = deque()
-
-    def admits(self) -> bool:
-        now = time.monotonic()
-        while self._times and now - self._times[0] > _RATE_WINDOW:
-            self._times.popleft()
-        if len(self._times) >= self._most:
-            return False
-        self._times.append(now)
-        return True
-
-
 class Api:
     """The endpoint over HTTP."""
 
@@ -369,7 +298,7 @@ class Api:
         self._endpoint = endpoint
         self._control = control
         self._key = key
-        self._limits = {call: _RateLimit(most) for call, most in _RATE_LIMIT.items()}
+        self._limits = {call: RateLimit(most, _RATE_WINDOW) for call, most in _RATE_LIMIT.items()}
 
     def routes(self) -> list[Route]:
         return [
@@ -386,8 +315,7 @@ class Api:
         """Check key and rate before a call."""
 
         async def guarded(request: Request) -> Response:
-            scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not secrets.compare_digest(key.encode(), self._key.encode()):
+            if not carries_key(request, self._key):
                 return _error(401, "unauthorized")
             if call in self._limits and not self._limits[call].admits():
                 return _error(429, "too many requests")

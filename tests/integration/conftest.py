@@ -128,14 +128,18 @@ class Stack:
         )
         return [{name: next(iter(value.values())) for name, value in item.items()} for item in answer["Items"]]
 
-    def charges(self) -> int:
-        return int(requests.get(f"{self.known['gpu_url']}/_charges", timeout=5).json()["count"])
+    def charges(self, service: str = "gpu_url") -> int:
+        return int(requests.get(f"{self.known[service]}/_charges", timeout=5).json()["count"])
+
+    def charged(self, service: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = requests.get(f"{self.known[service]}/_charges", timeout=5).json()["charges"]
+        return found
 
     def fault(self, service: str, **fault: Any) -> None:
         requests.post(f"{self.known[service]}/_faults", json=fault, timeout=5).raise_for_status()
 
     def heal(self) -> None:
-        for service in ("gpu_url", "pictures_url"):
+        for service in ("gpu_url", "fashn_url", "openai_images_url", "pictures_url"):
             requests.delete(f"{self.known[service]}/_faults", timeout=5).raise_for_status()
 
     def picture(self, name: str) -> str:
@@ -147,7 +151,12 @@ def _deployed() -> Iterator[Stack]:
     cloud = Cloud(ROOT / ".local/test")
     cloud.down()
     known = cloud.up(
-        {"GpuConcurrency": "6", "DeferAfterSeconds": "10"}, {"gpu": ["--workers", "8", "--latency", "0.2"]}
+        {"GpuConcurrency": "6", "DeferAfterSeconds": "10"},
+        {
+            "gpu": ["--workers", "8", "--latency", "0.2"],
+            "fashn": ["--latency", "0.2", "--per-minute", "100000"],
+            "openai_images": ["--latency", "0.2"],
+        },
     )
     stack = Stack(known, cloud)
     seed_model_photos(known["api_url"], stack.token())

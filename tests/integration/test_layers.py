@@ -15,13 +15,19 @@ import pytest
 
 from tests.integration.conftest import ROOT, Stack
 
-FUNCTIONS = ["api", "ingest", "check", "generate", "save", "finish"]
+FUNCTIONS = ["api", "ingest", "check", "generate", "save", "finish", "model_check"]
 # What Lambda's own runtime brings.
 PROVIDED = ["boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six"]
 # What a function imports late, so that its other calls need not.
-LATE = {"api": ["lookbook.imaging"]}
+LATE = {"api": ["lookbook.imaging"], "generate": ["openai"], "model_check": ["openai"]}
 # A package that stands for each layer.
-MARKS = {"LookbookLayer": "lookbook", "RuntimeLayer": "pynamodb", "ImagingLayer": "PIL", "IjsonLayer": "ijson"}
+MARKS = {
+    "LookbookLayer": "lookbook",
+    "RuntimeLayer": "pynamodb",
+    "ImagingLayer": "PIL",
+    "IjsonLayer": "ijson",
+    "OpenAiLayer": "openai",
+}
 
 PROBE = """
 import importlib, json, sys
@@ -31,9 +37,13 @@ print(json.dumps([name for name in sys.modules if "." not in name]))
 """
 
 
+def pascal(function: str) -> str:
+    return "".join(word.capitalize() for word in function.split("_"))
+
+
 def layers_of(function: str) -> list[str]:
     template = (ROOT / "template.yaml").read_text()
-    block = re.search(rf"\n  {function.capitalize()}Function:\n.*?Layers: \[(.*?)\]", template, re.DOTALL)
+    block = re.search(rf"\n  {pascal(function)}Function:\n.*?Layers: \[(.*?)\]", template, re.DOTALL)
     assert block is not None
     return re.findall(r"!Ref (\w+)", block[1])
 

@@ -11,13 +11,20 @@ from botocore.exceptions import ClientError
 
 from tests.integration.conftest import Stack
 
-FUNCTIONS = ["Ingest", "Check", "Generate", "Save", "Finish", "Api"]
+FUNCTIONS = ["Ingest", "Check", "Generate", "Save", "Finish", "ModelCheck", "Api"]
 KEY = {"product_id": {"S": "x"}, "sort_key": {"S": "x"}}
 RUN_KEY = {"run_id": {"S": "x"}, "sort_key": {"S": "x"}}
 
 # What a function must be able to do for its work, and everything else that it might try and must not.
 ATTEMPTS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
     "read the endpoint's key": ("secretsmanager", "get_secret_value", {"SecretId": "<GpuEndpointKey>"}, {"Generate"}),
+    "read FASHN's key": ("secretsmanager", "get_secret_value", {"SecretId": "<FashnKey>"}, {"Generate"}),
+    "read OpenAI's key": (
+        "secretsmanager",
+        "get_secret_value",
+        {"SecretId": "<OpenAiKey>"},
+        {"Generate", "ModelCheck"},
+    ),
     "read an image": ("s3", "get_object", {"Bucket": "<Bucket>", "Key": "images/x"}, {"Api"}),
     "write an image": ("s3", "put_object", {"Bucket": "<Bucket>", "Key": "images/probe"}, {"Save"}),
     "delete an image": ("s3", "delete_object", {"Bucket": "<Bucket>", "Key": "images/probe"}, {"Save"}),
@@ -34,9 +41,21 @@ ATTEMPTS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
         "dynamodb",
         "update_item",
         {"TableName": "<RunsTable>", "Key": RUN_KEY},
-        {"Ingest", "Generate", "Save", "Finish"},
+        {"Ingest", "Generate", "Save", "Finish", "Api"},
     ),
-    "write a run": ("dynamodb", "put_item", {"TableName": "<RunsTable>", "Item": RUN_KEY}, {"Generate", "Api"}),
+    "write a run": (
+        "dynamodb",
+        "put_item",
+        {"TableName": "<RunsTable>", "Item": RUN_KEY},
+        {"Generate", "ModelCheck", "Api"},
+    ),
+    "read a budget": (
+        "dynamodb",
+        "get_item",
+        {"TableName": "<RunsTable>", "Key": RUN_KEY},
+        {"Check", "Generate", "Save", "Finish", "Api"},
+    ),
+    "read a result": ("s3", "get_object", {"Bucket": "<Bucket>", "Key": "staging/x"}, {"Generate", "Save"}),
     "list the bucket": ("s3", "list_objects_v2", {"Bucket": "<Bucket>"}, {"Ingest", "Generate", "Save", "Api"}),
     "delete history": (
         "dynamodb",

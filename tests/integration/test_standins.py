@@ -6,13 +6,8 @@ import base64
 import io
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,9 +16,8 @@ import urllib3
 from PIL import Image
 
 from local.art import draw_garment, draw_model
+from tests.integration.standin_server import KEY, StandIn, clean
 
-ROOT = Path(__file__).resolve().parents[2]
-KEY = "a-key"
 LATENCY = 0.15
 
 
@@ -44,25 +38,8 @@ def picture_of(answer: dict[str, Any]) -> Image.Image:
         return picture
 
 
-@dataclass
-class Server:
-    """A stand-in in a process of its own."""
-
-    process: subprocess.Popen[str]
-    url: str
-
-    def ask(self, method: str, path: str, **more: Any) -> requests.Response:
-        headers = {"Authorization": f"Bearer {KEY}", **more.pop("headers", {})}
-        return requests.request(method, self.url + path, headers=headers, timeout=more.pop("timeout", 10), **more)
-
-    def fail(self, kind: str, **more: Any) -> None:
-        assert self.ask("POST", "/_faults", json={"kind": kind, **more}).status_code == 201
-
-    def charges(self) -> list[dict[str, Any]]:
-        answer = self.ask("GET", "/_charges").json()
-        assert answer["count"] == len(answer["charges"])
-        charges: list[dict[str, Any]] = answer["charges"]
-        return charges
+class Server(StandIn):
+    """A stand-in; these are the GPU endpoint's calls."""
 
     def run(self, call: str = "run", **given: Any) -> requests.Response:
         return self.ask("POST", f"/{call}", json={"input": {**SMALL, **given}})
@@ -87,23 +64,7 @@ class Server:
         raise AssertionError(f"{job} did not end")
 
 
-@contextmanager
-def started(name: str, *arguments: str) -> Iterator[Server]:
-    command = [sys.executable, "-m", f"local.standins.{name}", "--port", "0", *arguments]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout
-        said = process.stdout.readline()
-        try:
-            assert said.startswith("listening on http://127.0.0.1:"), said
-            yield Server(process, said.removeprefix("listening on ").strip())
-        finally:
-            process.terminate()
-
-
-def clean(server: Server) -> Server:
-    for path in ("/_faults", "/_charges"):
-        assert server.ask("DELETE", path).status_code == 204
-    return server
+started = Server.started
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ State = dict[str, Any]
 class Steps:
     """Calls the deployed functions for one product."""
 
-    def __init__(self, stack: Stack, product: dict[str, Any], variants: int = 1) -> None:
+    def __init__(self, stack: Stack, product: dict[str, Any], variants: int = 1, method: str = "catvton") -> None:
         self._client = stack.aws("lambda")
         pages = self._client.get_paginator("list_functions").paginate()
         self._names = [each["FunctionName"] for page in pages for each in page["Functions"]]
@@ -33,7 +33,6 @@ class Steps:
             "run": {
                 "run_id": f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",
                 "variants": variants,
-                "method": "auto",
                 "reuse": True,
                 "model_photos": photos,
                 "max_concurrency": 1,
@@ -46,6 +45,7 @@ class Steps:
                 "source": "scrape",
                 "image_url": product["image"],
                 "garment": "upper",
+                "method": method,
             },
         }
 

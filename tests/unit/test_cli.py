@@ -22,7 +22,7 @@ from typer.testing import CliRunner, Result
 from urllib3 import HTTPResponse
 
 import lookbook_cli
-from lookbook_cli import main, render, session
+from lookbook_cli import common, library_commands, main, render, run_commands, session
 from lookbook_cli.client import BLOCK, ApiError, Client, CliError, Form, Http
 
 Json = dict[str, Any]
@@ -49,8 +49,57 @@ def a_run(status: str = "succeeded", **changes: Any) -> Json:
         "reason": None,
         "progress": None,
         "problems": [],
+        "kind": "scrape",
+        "retry_of": None,
+        "stopping": None,
+        "ledger": [],
+        "plan": None,
     }
     return run | changes | {"counts": run["counts"] | changes.get("counts", {})}
+
+
+def a_plan(**changes: Any) -> Json:
+    """Return the planned run of 20 products on catvton, and one on openai."""
+    licence = "CC BY-NC-SA 4.0 (non-commercial)"
+    catvton = {"method": "catvton", "products": 20, "images": 60, "usd_per_image": 0.0034, "seconds_per_image": 11.0}
+    openai = {"method": "openai", "products": 1, "images": 1, "usd_per_image": 0.106, "seconds_per_image": 20.0}
+    plan = {
+        "images_to_generate": 61,
+        "images_linked": 9,
+        "cost_usd": 0.31,
+        "minutes": 3.4,
+        "prices_as_of": "2026-11-21",
+        "methods": [
+            catvton | {"cost_usd": 0.204, "minutes": 2.8, "licence": licence, "basis": "measured over 120 images"},
+            openai | {"cost_usd": 0.106, "minutes": 0.6, "licence": "commercial use allowed", "basis": "list price"},
+        ],
+        "notices": ["The model gpt-image-2.6-flare ends on 2026-12-20; set OpenAiModel."],
+    }
+    counts = {"products": 30, "reused": 4, "generated": 0, "linked": 3, "planned": 21, "rejected": 2}
+    return a_run("planned", kind="plan", plan=plan | changes, counts=counts, cost_usd=0, images_reused=12)
+
+
+def ledger_sum(provider: str, **changes: Any) -> Json:
+    attempts = {"attempts": 26, "succeeded": 24, "failed": 2, "blocked": 0, "unknown": 0, "open": 0}
+    return {"provider": provider, **attempts, "cost_usd": 0.0842, "work_seconds": 264.5, **changes}
+
+
+def an_attempt(status: str = "succeeded", **changes: Any) -> Json:
+    return {
+        "product_id": "1402938475610293847",
+        "variant": 1,
+        "provider": "openai",
+        "status": status,
+        "job_id": "resp_0f3c9a2b7d5e4f81",
+        "created_at": "2026-11-21T10:15:07Z",
+        "cost_usd": 0.0405,
+        "work_seconds": 18.25,
+        "usage": {"input_tokens": 812, "output_tokens": 1056, "input_tokens_details": {"image_tokens": 800}},
+        "model_version": "gpt-image-2.6",
+        "image_id": None,
+        "reason": None,
+        **changes,
+    }
 
 
 def a_product(product_id: str, images: int = 3) -> Json:
@@ -112,6 +161,7 @@ class World(HTTPAdapter):
     runs: list[Json] = field(default_factory=lambda: [a_run()])  # what GET /api/runs/{id} answers, one after the other
     lists: dict[str, list[Json]] = field(default_factory=dict)
     products: dict[str, Json] = field(default_factory=dict)
+    methods: Json = field(default_factory=dict)
     pictures: list[bytes] = field(default_factory=lambda: list(PICTURES))
     challenges: list[str] = field(default_factory=list)
     token: str = "token-1"
@@ -170,12 +220,13 @@ class World(HTTPAdapter):
 
     def api(self, sent: Sent, route: list[str]) -> Answer:
         match sent.method, route:
-            case "POST", ["runs"]:
+            case "POST", ["runs"] | ["runs", "plan"]:
                 fields = {"key": "scrapes/x.json", "policy": "p"}
                 upload = {"run": self.runs[0], "upload": {"url": "https://s3.example.com/bucket", "fields": fields}}
                 return (201, upload) if sent.json.get("upload") else (202, self.runs[0])
-            case "GET", ["runs", _]:
-                return 200, self.runs.pop(0) if len(self.runs) > 1 else self.runs[0]
+            case ("GET" | "POST") as method, ["runs", _, *action] if action in ([], ["retry"], ["stop"]):
+                run = self.runs.pop(0) if len(self.runs) > 1 and method == "GET" else self.runs[0]
+                return (200 if method == "GET" else 202), run
             case "GET", ["products", part]:
                 product = self.products.get(unquote(part))
                 return (
@@ -183,12 +234,17 @@ class World(HTTPAdapter):
                 )
             case "PUT", ["models", name]:
                 return 200, {"name": name, "width": 768, "height": 1024, "bytes": len(sent.body), "url": "u"}
-            case "GET", [*_, key]:
-                start = int(sent.query.get("cursor", 0))
-                end = start + min(self.page_size, int(sent.query.get("limit", 100)))
-                entries = self.lists.get(key, [])
-                return 200, {key: entries[start:end], "cursor": str(end) if end < len(entries) else None}
+            case "GET", [*_, name]:
+                key = {"ledger": "entries", "duplicates": "groups"}.get(name, name)
+                return 200, self.methods if name == "methods" else self.page(sent, key)
         return 404, {"message": "Not Found"}
+
+    def page(self, sent: Sent, key: str) -> Json:
+        start = int(sent.query.get("cursor", 0))
+        end = start + min(self.page_size, int(sent.query.get("limit", 100)))
+        entries = self.lists.get(key, [])
+        more = {"compared": 40} if key == "groups" else {}
+        return {key: entries[start:end], "cursor": str(end) if end < len(entries) else None, **more}
 
     def cognito(self, sent: Sent) -> Answer:
         action = sent.headers["X-Amz-Target"].removeprefix("AWSCognitoIdentityProviderService.")
@@ -261,7 +317,7 @@ def signed_in(store: session.TokenStore, expires_in: float = 3600) -> None:
 
 def lookbook(world: World, *args: object, typed: str | None = None) -> Result:
     words = [str(arg) for arg in args]
-    return CliRunner().invoke(main.app, words, input=typed, obj=main.Tools(world.http), prog_name="lookbook")
+    return CliRunner().invoke(main.app, words, input=typed, obj=common.Tools(world.http), prog_name="lookbook")
 
 
 # --- run
@@ -327,7 +383,7 @@ def test_problems_are_listed_with_the_way_to_the_rest_of_them(world: World, scra
 
 
 @pytest.mark.usefixtures("_local")
-@pytest.mark.parametrize("content", [b"x" * main.INLINE, b'[{"title": "\xff"}]'], ids=["large", "not UTF-8"])
+@pytest.mark.parametrize("content", [b"x" * run_commands.INLINE, b'[{"title": "\xff"}]'], ids=["large", "not UTF-8"])
 def test_what_cannot_be_sent_along_is_uploaded(world: World, tmp_path: Path, content: bytes) -> None:
     # Given a scrape that a request cannot carry
     path = tmp_path / "big.json"
@@ -394,21 +450,24 @@ def test_no_wait_returns_at_once(world: World, scrape: Path) -> None:
     assert not any(path.endswith(RUN_ID) for path in world.paths("GET"))
 
 
-@pytest.mark.usefixtures("_local")
-def test_ctrl_c_leaves_the_run_alone_and_says_how_to_see_it(world: World, scrape: Path) -> None:
+@pytest.mark.usefixtures("_local", "scrape")
+@pytest.mark.parametrize("command", [["run", "store1.json"], ["retry", RUN_ID]], ids=["run", "retry"])
+def test_ctrl_c_leaves_the_run_alone_and_says_how_to_see_and_stop_it(world: World, command: list[str]) -> None:
     # Given a run that goes on, and a user who does not want to wait
     world.runs = [a_run("running")]
 
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
-    tools = main.Tools(world.http)
+    tools = common.Tools(world.http)
     tools.http.sleep = interrupt
     # When she stops the command
-    result = CliRunner().invoke(main.app, ["run", str(scrape)], obj=tools)
-    # Then it says what becomes of the run
+    result = CliRunner().invoke(main.app, command, obj=tools)
+    # Then it says what becomes of the run, and leaves it alone
     assert result.exit_code == 130
     assert f"lookbook show {RUN_ID}" in result.stderr
+    assert f"lookbook stop {RUN_ID}" in result.stderr
+    assert not any(path.endswith("/stop") for path in world.paths("POST"))
 
 
 @pytest.mark.usefixtures("_local")
@@ -426,7 +485,310 @@ def test_lost_connection_while_waiting_names_the_run(world: World, scrape: Path)
     assert f"lookbook show {RUN_ID}" in result.stderr
 
 
+# --- plan, budget, retry, stop
+
+
+@pytest.mark.usefixtures("_local")
+def test_plan_shows_what_a_run_would_make_and_cost_and_what_to_type_next(world: World, tmp_path: Path) -> None:
+    # Given a scrape, in a file whose name has a space, that the API can plan
+    path = tmp_path / "store 1.json"
+    path.write_text("[]")
+    problems = [{"index": 3, "product_id": "CJ3", "status": "rejected", "reason": "It has no picture."}]
+    world.runs = [a_run("running", kind="plan"), a_plan() | {"problems": problems}]
+    # When its plan is asked for
+    result = lookbook(world, "run", "store 1.json", "--plan", "--variants", 3, "--model", "man_30")
+    # Then a plan was started and no run
+    assert result.exit_code == 0
+    assert [path.rpartition("/api/")[2] for path in world.paths("POST") if "api/runs" in path] == ["runs/plan"]
+    # And products and images are told, and methods with their dollars
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["reused", "4", "12"] in lines
+    assert ["linked", "3", "9"] in lines
+    assert ["to", "generate", "21", "61"] in lines
+    assert ["rejected", "2"] in lines
+    assert ["catvton", "60", "0.2040", "0.0034", "2.8"] in [line[:5] for line in lines]
+    assert "(non-commercial)" in result.stdout
+    assert "0.3100 dollars, 3.4 minutes" in result.stdout
+    assert "2026-11-21" in result.stdout
+    assert "The model gpt-image-2.6-flare ends on 2026-12-20" in result.stdout
+    # And problems are listed as a run's are, and the last line is a command to copy, with a budget for it
+    assert "It has no picture." in result.stdout
+    last = result.stdout.splitlines()[-1]
+    assert last == "Make them with: lookbook run 'store 1.json' --variants 3 --model man_30 --max-cost 0.35"
+    # And there is nothing of a run that has not been
+    assert "lookbook retry" not in result.stdout
+    assert "generated" not in result.stdout
+
+
+@pytest.mark.usefixtures("_local")
+@pytest.mark.parametrize(
+    ("args", "changes", "ends"),
+    [
+        (["--max-cost", "0.125"], {}, "store1.json --max-cost 0.125"),
+        (["--max-cost", "2"], {}, "store1.json --max-cost 2.00"),
+        ([], {"cost_usd": 0.0}, "store1.json --max-cost 0.01"),
+        ([], {"images_to_generate": 0, "cost_usd": 0.0}, "costs nothing. Take over what there is with: lookbook run"),
+    ],
+    ids=["its own budget", "a round one", "for nothing", "nothing to make"],
+)
+def test_plan_suggests_a_budget(
+    world: World, scrape: Path, args: list[str], changes: Json, ends: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(scrape.parent)
+    budget = {"max_cost_usd": float(args[1])} if args else {}
+    world.runs = [a_plan(**changes) | {"options": budget}]
+    result = lookbook(world, "run", scrape.name, "--plan", *args)
+    assert ends in result.stdout.splitlines()[-1]
+
+
+@pytest.mark.usefixtures("_local")
+def test_plan_that_is_looked_at_later_says_what_to_type_too(world: World) -> None:
+    world.runs = [a_plan()]
+    result = lookbook(world, "show", RUN_ID)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1] == (
+        "Make them with the same command without --plan, and with --max-cost 0.35"
+    )
+
+
+@pytest.mark.usefixtures("_local")
+def test_plan_that_fails_is_status_1(world: World, scrape: Path) -> None:
+    world.runs = [a_run("failed", kind="plan", reason="The file is not JSON.", counts={"products": 0})]
+    result = lookbook(world, "run", scrape, "--plan")
+    assert result.exit_code == 1
+    assert "The file is not JSON." in result.stdout
+    assert "Make them with" not in result.stdout
+
+
+@pytest.mark.usefixtures("_local")
+def test_large_scrape_is_uploaded_to_be_planned(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "big.json"
+    path.write_bytes(b"x" * run_commands.INLINE)
+    world.runs = [a_run("awaiting_upload", kind="plan"), a_plan()]
+    result = lookbook(world, "run", path, "--plan", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == a_plan()
+    assert [path.removeprefix(urlsplit(LOCAL).path) for path in world.paths("POST")][1:] == [
+        "/api/runs/plan",
+        "/bucket",
+    ]
+
+
+@pytest.mark.usefixtures("_local")
+def test_budget_and_method_go_along_as_options(world: World, scrape: Path) -> None:
+    result = lookbook(world, "run", scrape, "--max-cost", "0.5", "--method", "openai")
+    assert result.exit_code == 0
+    (created,) = [sent for sent in world.sent if sent.path.endswith("/api/runs")]
+    assert created.json["options"] == {"method": "openai", "max_cost_usd": 0.5}
+
+
+@pytest.mark.usefixtures("_local", "scrape")
+@pytest.mark.parametrize("budget", ["0", "-1", "nan", "inf", "much"])
+@pytest.mark.parametrize("command", [["run", "store1.json"], ["retry", RUN_ID]], ids=["run", "retry"])
+def test_budget_that_is_none_is_refused_before_anything_is_sent(world: World, command: list[str], budget: str) -> None:
+    result = lookbook(world, *command, "--max-cost", budget)
+    assert result.exit_code == 1
+    assert "--max-cost" in result.stderr
+    assert world.sent == []
+
+
+@pytest.mark.usefixtures("_local")
+def test_run_with_products_left_over_says_how_to_try_them_again(world: World, scrape: Path) -> None:
+    # Given a run whose budget was not enough, and which found pictures that it knew
+    problems = [{"index": 3, "product_id": "CJ3", "status": "over_budget", "reason": "The budget was spent."}]
+    counts = {"generated": 5, "over_budget": 3, "linked": 2}
+    world.runs = [a_run("partial", stopping="The budget of 0.50 dollars is spent.", counts=counts, problems=problems)]
+    # When it ends
+    result = lookbook(world, "run", scrape)
+    # Then what became of the products is told, and why, and the way on comes last
+    assert result.exit_code == 2
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert {"linked 2", "over budget 3", "Stopped: The budget of 0.50 dollars is spent."} <= set(lines)
+    assert f"lookbook items {RUN_ID} --status over_budget" in lines
+    assert lines[-1] == f"Try them again with: lookbook retry {RUN_ID}"
+
+
+@pytest.mark.usefixtures("_local")
+@pytest.mark.parametrize(
+    ("status", "counts", "hint"),
+    [
+        ("partial", {"failed": 1}, True),
+        ("failed", {"deferred": 1}, True),
+        ("partial", {"rejected": 1, "blocked": 1}, False),
+        ("running", {"failed": 1}, False),
+        ("failed", {}, False),
+    ],
+)
+def test_only_a_run_that_has_ended_with_such_products_can_be_retried(
+    world: World, status: str, counts: Json, hint: bool
+) -> None:
+    world.runs = [a_run(status, counts=counts)]
+    assert (f"lookbook retry {RUN_ID}" in lookbook(world, "show", RUN_ID).stdout) is hint
+
+
+@pytest.mark.usefixtures("_local")
+@pytest.mark.parametrize(("unknown", "says"), [(0, ""), (1, "1 submission was cut"), (3, "3 submissions were cut")])
+def test_ledger_of_a_run_is_told_and_what_may_have_been_charged(
+    world: World, scrape: Path, unknown: int, says: str
+) -> None:
+    # Given a run that two providers worked for, one of which was cut off before it answered
+    sums = [ledger_sum("catvton"), ledger_sum("openai", attempts=26 + unknown, unknown=unknown)]
+    world.runs = [a_run(ledger=sums)]
+    # When it ends
+    result = lookbook(world, "run", scrape)
+    # Then each provider has a row, and what may have cost more is said in words
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["catvton", "26", "24", "2", "0", "0", "0.0842", "264.5"] in lines
+    assert ["openai", str(26 + unknown), "24", "2", "0", str(unknown), "0.0842", "264.5"] in lines
+    assert ("cut off before the provider's answer" in result.stdout) is bool(unknown)
+    assert says in result.stdout
+
+
+@pytest.mark.usefixtures("_local")
+@pytest.mark.parametrize(("status", "exit_code"), [("succeeded", 0), ("partial", 2), ("failed", 1)])
+def test_retry_follows_the_new_run_to_its_end(world: World, status: str, exit_code: int) -> None:
+    # Given a run that can be retried
+    new = "20261121T111502-aaaaaaaa"
+    world.runs = [a_run("running", run_id=new), a_run(status, run_id=new, kind="retry", retry_of=RUN_ID)]
+    # When it is, with a budget
+    result = lookbook(world, "retry", RUN_ID, "--max-cost", 2)
+    # Then the budget went along, and the new run is shown as any is
+    (sent,) = [sent for sent in world.sent if sent.path.endswith("/retry")]
+    assert RUN_ID in sent.path
+    assert sent.json == {"max_cost_usd": 2.0}
+    assert result.exit_code == exit_code
+    assert f"Run {new}: {status}" in result.stdout
+    assert f"A retry of {RUN_ID}" in result.stdout
+
+
+@pytest.mark.usefixtures("_local")
+def test_retry_need_not_wait(world: World) -> None:
+    world.runs = [a_run("running")]
+    result = lookbook(world, "retry", RUN_ID, "--no-wait", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == a_run("running")
+    (sent,) = [sent for sent in world.sent if sent.path.endswith("/retry")]
+    assert sent.json == {}
+
+
+@pytest.mark.usefixtures("_local")
+@pytest.mark.parametrize("command", ["retry", "stop"])
+def test_run_that_cannot_be_retried_or_stopped_is_said_in_the_api_s_words(world: World, command: str) -> None:
+    problem = {"title": "Conflict", "status": 409, "detail": "The run has ended."}
+    world.before = lambda sent: (409, problem) if sent.path.endswith(command) else None
+    result = lookbook(world, command, RUN_ID)
+    assert result.exit_code == 1
+    assert result.stderr == "Error: The run has ended.\n"
+
+
+@pytest.mark.usefixtures("_local")
+def test_stop_says_what_happens_next(world: World) -> None:
+    world.runs = [a_run("running", stopping="anna stopped it.")]
+    result = lookbook(world, "stop", RUN_ID)
+    assert result.exit_code == 0
+    assert [path for path in world.paths("POST") if path.endswith(f"/api/runs/{RUN_ID}/stop")]
+    for words in ("submits nothing more", "finishes what is being made", f"lookbook retry {RUN_ID}"):
+        assert words in result.stdout
+    assert json.loads(lookbook(world, "stop", RUN_ID, "--json").stdout)["stopping"] == "anna stopped it."
+    # And while it stops, the run and the list of runs tell
+    world.lists["runs"] = world.runs
+    assert "Stopping: anna stopped it." in lookbook(world, "show", RUN_ID).stdout
+    assert "stopping" in lookbook(world, "runs").stdout
+
+
 # --- the other commands
+
+
+@pytest.mark.usefixtures("_local")
+def test_ledger_lists_attempts_and_sums_them_up_by_provider(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given attempts at two providers, one of which was cut off
+    cut = an_attempt("unknown", cost_usd=None, work_seconds=None, usage=None, job_id=None, reason="No answer came.")
+    other = an_attempt(provider="catvton", cost_usd=0.0034, work_seconds=11, usage={"gpu": "L4"}, job_id="job-1")
+    world.lists["entries"] = [an_attempt(), other, an_attempt(variant=2), cut]
+    # When they are listed
+    result = lookbook(world, "ledger", RUN_ID)
+    monkeypatch.setenv("COLUMNS", "140")
+    wide = lookbook(world, "ledger", RUN_ID)
+    # Then each has a line within the page, with reasons and sums below
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert max(map(cell_len, lines)) <= 80
+    assert sum("1402938475610293847" in line for line in lines) == 4
+    assert ["1", "unknown", "No", "answer", "came."] in [line.split() for line in lines]
+    assert lines[-2:] == [
+        "openai: 3 attempts, 0.0810 dollars, 36.5 seconds, and 1 whose cost is not known",
+        "catvton: 1 attempt, 0.0034 dollars, 11.0 seconds",
+    ]
+    # And where there is room, also what was used, and the provider's own id
+    assert "resp_0f3c9a2b7d5e4f81" in wide.stdout
+    assert "input tokens 812, output tokens 1056" in wide.stdout
+    assert "gpu L4" in wide.stdout
+
+
+@pytest.mark.usefixtures("_local")
+def test_ledger_can_be_narrowed_down_and_cut(world: World) -> None:
+    world.lists["entries"] = [an_attempt("succeeded" if n % 2 else "unknown", variant=n) for n in range(6)]
+    narrowed = lookbook(world, "ledger", RUN_ID, "--status", "unknown", "--limit", 2, "--json")
+    cut = lookbook(world, "ledger", RUN_ID, "--limit", 2)
+    assert [entry["variant"] for entry in json.loads(narrowed.stdout)] == [0, 2]
+    assert "more than 2" in cut.stdout
+    assert "openai: 2 attempts" in cut.stdout
+    assert "no such attempts" in lookbook(world, "ledger", RUN_ID, "--status", "failed").stdout
+
+
+@pytest.mark.usefixtures("_local")
+def test_duplicates_are_shown_in_groups_with_what_they_mean(world: World) -> None:
+    # Given three groups
+    twin = {"image_count": 3, "cover_url": "https://pictures.example.com/0.jpg?signature=secret"}
+    world.lists["groups"] = [
+        {"products": [{"product_id": f"CJ{n}{bits}", "title": "Dress", "distance": bits, **twin} for bits in (0, 5)]}
+        for n in range(3)
+    ]
+    # When two are asked for
+    result = lookbook(world, "duplicates", "--limit", 2)
+    as_json = lookbook(world, "duplicates", "--limit", 2, "--json")
+    # Then these are shown, with what to make of them
+    rows = [line.split() for line in result.stdout.splitlines() if "Dress" in line]
+    assert rows == [
+        ["1", "CJ00", "3", "0", "Dress"],
+        ["CJ05", "3", "5", "Dress"],
+        ["2", "CJ10", "3", "0", "Dress"],
+        ["CJ15", "3", "5", "Dress"],
+    ]
+    for words in ("more than 2 groups", "40 products were compared", "Nothing is merged", "for nothing"):
+        assert words in result.stdout
+    assert json.loads(as_json.stdout) == {"groups": world.lists["groups"][:2], "compared": 40}
+
+
+@pytest.mark.usefixtures("_local")
+def test_no_duplicates_is_said(world: World) -> None:
+    result = lookbook(world, "duplicates")
+    assert result.exit_code == 0
+    assert "No source pictures look alike among the 40 products compared." in result.stdout
+
+
+@pytest.mark.usefixtures("_local")
+def test_methods_tell_price_pace_and_licence(world: World) -> None:
+    # Given one method that is ready, and one that has neither a price nor a key
+    ready = {"method": "catvton", "usd_per_image": 0.0034, "seconds_per_image": 11.0, "ready": True, "notices": []}
+    bare = {"method": "fashn", "usd_per_image": None, "seconds_per_image": None, "ready": False, "licence": "terms"}
+    world.methods = {
+        "methods": [
+            ready
+            | {"licence": "CC BY-NC-SA 4.0 (non-commercial)", "basis": "measured over 120 images", "about": "GPU."},
+            bare | {"basis": None, "about": "Try-on by FASHN.", "notices": ["FashnKey is not set."]},
+        ],
+        "prices_as_of": "2026-11-21",
+    }
+    # When they are listed
+    result = lookbook(world, "methods")
+    # Then that is told, with notices and the date of the prices
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["catvton", "yes", "0.0034", "11.0"] in [line[:4] for line in lines]
+    assert ["fashn", "no", "-", "-"] in [line[:4] for line in lines]
+    for words in ("CC BY-NC-SA", "fashn: Try-on by FASHN.", "FashnKey is not set.", "2026-11-21"):
+        assert words in result.stdout
+    assert json.loads(lookbook(world, "methods", "--json").stdout) == world.methods
 
 
 @pytest.mark.usefixtures("_local")
@@ -527,7 +889,7 @@ def test_image_id_that_is_no_hash_is_no_file_name(world: World, tmp_path: Path) 
 
 @pytest.mark.parametrize("product_id", ["..", ".", "/", "...", "../../x", "", "a\x00b", "\N{SNOWMAN}" * 300])
 def test_folder_of_any_id_stays_within_the_download(product_id: str, tmp_path: Path) -> None:
-    folder = tmp_path / main._safe(product_id)
+    folder = tmp_path / library_commands._safe(product_id)
     assert folder.resolve().parent == tmp_path.resolve()
     folder.mkdir()
 
@@ -560,7 +922,12 @@ def test_bad_model_photos_are_refused_before_any_is_sent(
     world: World, tmp_path: Path, args: list[str], says: str
 ) -> None:
     jpeg = b"\xff\xd8\xff"
-    for name, content in {"a": jpeg, "A": jpeg, "text": b"hello", "huge": jpeg + bytes(main.MODEL_PHOTO)}.items():
+    for name, content in {
+        "a": jpeg,
+        "A": jpeg,
+        "text": b"hello",
+        "huge": jpeg + bytes(library_commands.MODEL_PHOTO),
+    }.items():
         (tmp_path / f"{name}.jpg").write_bytes(content)
     result = lookbook(world, "models", "add", *args)
     assert result.exit_code == 1
@@ -850,7 +1217,15 @@ def test_runs_stand_side_by_side() -> None:
 @pytest.mark.usefixtures("_local")
 @pytest.mark.parametrize(
     "args",
-    [["runs"], ["items", RUN_ID], ["products"], ["get", "1402938475610293847"], ["check", "1402938475610293847"]],
+    [
+        ["runs"],
+        ["items", RUN_ID],
+        ["ledger", RUN_ID],
+        ["products"],
+        ["duplicates"],
+        ["get", "1402938475610293847"],
+        ["check", "1402938475610293847"],
+    ],
     ids=lambda args: str(args[0]),
 )
 def test_tables_fit_80_columns_with_ids_whole_and_no_control_codes(world: World, args: list[str]) -> None:
@@ -859,15 +1234,38 @@ def test_tables_fit_80_columns_with_ids_whole_and_no_control_codes(world: World,
     product = a_product(product_id) | {"title": title, "category": title}
     item = {"index": 99_999, "product_id": product_id, "title": title, "status": "generated", "images_generated": 3}
     world.products[product_id] = product
-    world.lists = {"runs": [a_run(name=title)], "items": [item | {"reason": title}], "products": [product]}
+    world.lists = {
+        "runs": [a_run(name=title)],
+        "items": [item | {"reason": title}],
+        "entries": [an_attempt("submitted", reason=title)],
+        "products": [product],
+        "groups": [{"products": [product | {"distance": 0}]}],
+    }
     # When they are shown
     result = lookbook(world, *args)
     # Then nothing is wider than the page, and what people copy is whole
     assert result.exit_code == 0
     assert "\x1b" not in result.stdout
     heading = 2 if args[0] == "get" else 0  # the product's title and category, whole
-    assert max(cell_len(line) for line in result.stdout.splitlines()[heading:]) <= 80
+    lines = result.stdout.partition("\n\n40 products")[0].splitlines()[heading:]  # without what is no table
+    assert max(map(cell_len, lines)) <= 80
     assert (RUN_ID if args[0] == "runs" else product_id) in result.stdout
+
+
+@pytest.mark.parametrize("width", [80, 100, 110, 120, 150, 200])
+def test_list_of_runs_has_what_its_width_admits_and_nothing_cut(width: int) -> None:
+    # Given a plan, and a run that links and is over its budget
+    counts = {"products": 12_345, "linked": 3, "over_budget": 2}
+    runs = [a_plan(), a_run(run_id="20261121T111502-aaaaaaaa", counts=counts, created_at="2026-11-21T10:15:02Z")]
+    # When they are listed, then no id, heading or number is cut, and the file's name is whole
+    lines = drawn(render.runs_table(runs, width), width)
+    assert "…" not in lines
+    assert {"store1.json", "20261121T111502-aaaaaaaa", "12,345", "dollars"} <= set(lines.split())
+    # And what is not in every list comes before what is
+    heading = lines.splitlines()[0]
+    assert ("planned" in heading) is (width >= 100)
+    assert ("over budget" in heading) is (width >= 120)
+    assert ("rejected" in heading) is (width >= 200)
 
 
 def test_progress_without_a_terminal_says_a_line_now_and_then() -> None:
@@ -880,11 +1278,30 @@ def test_progress_without_a_terminal_says_a_line_now_and_then() -> None:
         for _ in range(3):
             progress.update(running)
     # Then one line was said
-    assert out.getvalue() == "Making images: 3 of 8 products\n"
+    assert out.getvalue() == "Making images: 3 of 8 products, 0.0123 dollars\n"
+
+
+@pytest.mark.parametrize(
+    ("run", "says"),
+    [
+        (a_run("running", kind="plan", cost_usd=0), "Planning"),
+        (a_run("running", cost_usd=0), "Reading the file"),
+        (a_run("running", note="Waiting for the GPU.", cost_usd=0), "Waiting for the GPU."),
+        (a_run("running", note="Waiting.", stopping="anna stopped it.", cost_usd=0), "Stopping (anna stopped it.)"),
+        (a_run("awaiting_upload", kind="plan", cost_usd=0), "Waiting for the run to start"),
+    ],
+)
+def test_progress_says_what_the_run_is_doing(run: Json, says: str) -> None:
+    clock = iter([0.0, 31.0, 31.0])
+    out = io.StringIO()
+    with render.RunProgress(Console(file=out), clock=lambda: next(clock)) as progress:
+        progress.update(run)
+    assert out.getvalue() == f"{says}\n"
 
 
 def test_every_command_has_help_with_an_example(world: World) -> None:
-    for command in ("run", "runs", "show", "items", "check", "products", "get", "models list", "models add", "login"):
+    commands = ["run", "retry", "stop", "runs", "show", "items", "ledger", "check", "products", "get", "duplicates"]
+    for command in (*commands, "methods", "models list", "models add", "login", "logout"):
         result = lookbook(world, *command.split(), "--help")
         assert result.exit_code == 0
         assert f"lookbook {command}" in result.stdout.partition("Example:")[2]

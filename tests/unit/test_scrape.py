@@ -526,13 +526,21 @@ def test_sources(read: Read, fields: dict[str, Any], expected: str) -> None:
     [
         ("id", "No product id was found; give one as product_id, pid, id or sku."),
         ("title", "No title was found; give one as title, name or productNameEn."),
-        ("image", "No image was found; give its web address as image, imageUrl, productImage or images."),
     ],
 )
 def test_a_missing_field_is_named(read: Read, missing: str, said: str) -> None:
     item = {key: value for key, value in an_item().items() if key != missing}
     [entry] = read([item])
     assert entry == Rejection(0, item.get("id", ""), said, item.get("title", ""))
+
+
+@pytest.mark.parametrize("nothing", [{}, {"image": None}, {"image": ""}, {"images": []}, {"productImage": "[]"}])
+def test_a_product_without_an_image_is_a_product(read: Read, nothing: dict[str, Any]) -> None:
+    # Whether it needs one depends on the method, which Ingest chooses.
+    item = {key: value for key, value in an_item().items() if key != "image"} | nothing
+    [entry] = read([item])
+    assert isinstance(entry, Product), entry
+    assert entry.image_url == ""
 
 
 def test_the_first_problem_is_told(read: Read) -> None:
@@ -790,7 +798,7 @@ def test_any_json_is_a_product_or_a_rejection(read: Read, items: list[Any]) -> N
                 # A product keeps what it promises, and can be stored as UTF-8.
                 assert 1 <= len(entry.product_id) <= scrape.MAX_ID_CHARS
                 assert 1 <= len(entry.title) <= scrape.MAX_TITLE_CHARS
-                assert entry.image_url.lower().startswith(("http://", "https://"))
+                assert entry.image_url == "" or entry.image_url.lower().startswith(("http://", "https://"))
                 assert len(entry.description) <= scrape.MAX_DESCRIPTION_CHARS
                 json.dumps(asdict(entry), ensure_ascii=False).encode()
             else:

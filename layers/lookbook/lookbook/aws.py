@@ -70,6 +70,16 @@ def get_object(bucket: str, key: str) -> bytes:
         raise
 
 
+def head_metadata(bucket: str, key: str) -> dict[str, str]:
+    """Return an object's own metadata, or raise NotFoundError."""
+    try:
+        return s3().head_object(Bucket=bucket, Key=key)["Metadata"]
+    except ClientError as error:
+        if error_code(error) in {"NoSuchKey", "404"}:
+            raise NotFoundError(f"There is no {key} in the bucket.") from error
+        raise
+
+
 def put_once(bucket: str, key: str, data: bytes, content_type: str) -> bool:
     """Put an immutable object unless it is there already; return whether it was written."""
     try:

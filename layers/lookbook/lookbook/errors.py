@@ -21,5 +21,9 @@ class NotFoundError(LookbookError):
     """No such run, product, image or model photo."""
 
 
+class ConflictError(LookbookError):
+    """What was asked for does not go together with how things stand."""
+
+
 class ProviderError(LookbookError):
     """An image provider answered with something other than what its protocol promises."""

@@ -9,34 +9,32 @@ from typing import TYPE_CHECKING, Any
 
 from pynamodb.exceptions import UpdateError
 
-from lookbook import ledger, library, runs
+from lookbook import budget, forecast, ledger, library, rates, runs
 from lookbook.logging import logger
 from lookbook.plan import LOOKED_UP_AT_ONCE, MAX_PROBLEMS, Pass, outcome_key, read_lines, write_pass
 from lookbook.runs import plain_reason
-from lookbook.state import Item
+from lookbook.state import Item, RunContext
 from lookbook.tables import RUN, Outcome, Run
 from lookbook.times import iso
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from pynamodb.expressions.update import Action
+
+    from lookbook.providers.base import Provider
+    from lookbook.settings import MethodSettings
+    from lookbook.tables import Budget, LedgerEntry
 
 # A run gives up on what is put off when no product has come to an end for this long.
 STALLED_SECONDS = 3600
 NEXT_PASS_WAIT_SECONDS = 10
 UNRECORDED = "Its steps were stopped before they could report. Run it again: what was paid for is kept."
 BLOCKED_LATER = "One of its images turned out to be the provider's placeholder for blocked ones."
-NOT_DONE = ("failed", "blocked", "deferred")
-
-
-@dataclass(slots=True)
-class _Paid:
-    """What the ledger says of a run: whole micro-dollars, milliseconds, and blocked attempts by product."""
-
-    cost_microusd: int = 0
-    gpu_ms: int = 0
-    blocked: Counter[str] = field(default_factory=Counter)
+NOT_DONE = ("failed", "blocked", "deferred", "over_budget")
+# Attempts of which something is bought and not in the library yet.
+OPEN = frozenset({ledger.INTENT, ledger.SUBMITTED, ledger.STAGED})
 
 
 @dataclass(slots=True)
@@ -52,32 +50,89 @@ class _Tally:
     why_again: str = ""
 
 
-def finish(state: dict[str, Any], execution_arn: str, *, bucket: str, now: datetime) -> dict[str, Any]:
-    """End a pass: either `again`, with the items of the next one, or the run's final status with a reason."""
-    if "run" not in state:
-        return _ingest_failed(state, execution_arn, now)
-    run = runs.get(state["run"]["run_id"])
-    if run.finished_at is not None:
-        return {"next": run.status, "reason": run.reason or run.status}
-    if run.reason is not None:
-        return _end(run, runs.FAILED, run.reason, now)
-    if state.get("pass") is None:
-        return _end(run, *_verdict(run), now)
+@dataclass(frozen=True, slots=True)
+class Finisher:
+    """Finish with its collaborators."""
 
-    done = Pass.model_validate(state["pass"])
-    caught = state.get("error")
-    if caught:
-        logger.error("map failed", extra={"run_id": run.run_id, "error": caught})
-    tally = _count(run.run_id, bucket, done, plain_reason(_text(caught)) if caught else UNRECORDED)
-    progress_at = now.timestamp() if tally.statuses else float(state["progress_at"])
-    stalled = now.timestamp() - progress_at > STALLED_SECONDS
-    following = None if stalled else write_pass(bucket, run.run_id, done.number + 1, tally.again, done.offset)
-    run = _add(run, done, tally)
-    if following:
-        wait = NEXT_PASS_WAIT_SECONDS if tally.again else 1
-        again = {"next": "again", "wait_seconds": wait, "pass": following.model_dump(), "progress_at": progress_at}
-        return {**again, "run": state["run"]}
-    return _close(run, tally, now)
+    settings: MethodSettings
+    providers: Mapping[str, Provider]
+
+    def finish(self, state: dict[str, Any], execution_arn: str, now: datetime) -> dict[str, Any]:
+        """End a pass: either `again`, with the items of the next one, or the run's final status with a reason."""
+        if "run" not in state:
+            return _ingest_failed(state, execution_arn, now)
+        run = runs.get(state["run"]["run_id"])
+        if run.finished_at is not None:
+            return {"next": run.status, "reason": run.reason or run.status}
+        if run.reason is not None:
+            return _end(run, runs.FAILED, run.reason, now)
+        context = RunContext.model_validate(state["run"])
+        if state.get("pass") is None:
+            return self.close(run, context, [], "", now)
+
+        done = Pass.model_validate(state["pass"])
+        caught = state.get("error")
+        if caught:
+            logger.error("map failed", extra={"run_id": run.run_id, "error": caught})
+        bucket = self.settings.bucket
+        tally = _count(run.run_id, bucket, done, plain_reason(_text(caught)) if caught else UNRECORDED)
+        stop = budget.look(run.run_id)
+        again = tally.again
+        if context.budget_microusd is not None or stop.stop_status is not None:
+            entries = _entries(run.run_id, int(run.cost_microusd) + tally.cost_microusd)
+            again = _with_paid_work(again, entries, stop)
+            if again or not stop.stop_status:
+                budget.recount(run.run_id, entries)
+        progress_at = now.timestamp() if tally.statuses else float(state["progress_at"])
+        stalled = now.timestamp() - progress_at > STALLED_SECONDS
+        following = None
+        if not stalled:
+            stopping = stop.stop_status is not None
+            following = write_pass(bucket, run.run_id, done.number + 1, again, done.offset, stopping=stopping)
+        run = _add(run, done, tally, stop)
+        if following:
+            wait = NEXT_PASS_WAIT_SECONDS if again else 1
+            goes_on = {"next": "again", "wait_seconds": wait, "pass": following.model_dump()}
+            return {**goes_on, "progress_at": progress_at, "run": state["run"]}
+        return self.close(run, context, tally.again, tally.why_again, now)
+
+    def close(self, run: Run, context: RunContext, again: list[Item], why: str, now: datetime) -> dict[str, Any]:
+        """End a run: count what was put off for good, take the cost from the ledger, sum up a plan."""
+        for item in again:
+            library.release(item.product_id, run.run_id)
+        stop = budget.look(run.run_id)
+        run.stop_status, run.stop_reason = stop.stop_status, stop.stop_reason
+        ended = sum(int(getattr(run, name) or 0) for name in runs.COUNTED) - int(run.planned_reused or 0)
+        left = int(run.to_do or 0) - ended
+        if stop.stop_status == budget.OVER_BUDGET:
+            run.deferred = len(again)
+            run.over_budget = int(run.over_budget or 0) + left - len(again)
+        else:
+            run.deferred = left
+        reason = why or stop.stop_reason or "The run went on without it for too long."
+        put_off = [_problem(item, "deferred", reason) for item in again]
+        run.problems = sorted([*(run.problems or []), *put_off], key=lambda each: int(each["index"]))[:MAX_PROBLEMS]
+        if context.plan:
+            run.plan = forecast.sum_up(run, self.providers, self.settings)
+            run.images_generated, run.cost_microusd = 0, 0
+            return _end(run, runs.PLANNED, None, now)
+        entries = _entries(run.run_id, int(run.cost_microusd or 0)) if run.to_do else []
+        run.ledger = ledger.summary(entries)
+        run.cost_microusd = sum(int(entry.cost_microusd) for entry in entries)
+        run.work_ms = sum(int(entry.work_ms) for entry in entries)
+        _correct_blocked(run, entries)
+        told = _end(run, *_verdict(run), now)
+        self.learn(entries)
+        return told
+
+    def learn(self, entries: list[LedgerEntry]) -> None:
+        """Add what this run's images have cost to what the next estimate is made of."""
+        for name, provider in self.providers.items():
+            made = [entry for entry in entries if entry.provider == name and entry.status == ledger.SUCCEEDED]
+            if made:
+                cost = sum(int(entry.cost_microusd) for entry in made)
+                work = sum(int(entry.work_ms) for entry in made)
+                rates.add(name, provider.model_version, len(made), cost, work)
 
 
 def _text(caught: dict[str, Any]) -> str:
@@ -131,7 +186,14 @@ def _problem(item: Item, status: str, reason: str) -> dict[str, Any]:
     return {**about, "status": status, "reason": plain_reason(reason)}
 
 
-def _add(run: Run, done: Pass, tally: _Tally) -> Run:
+def _with_paid_work(again: list[Item], entries: list[LedgerEntry], stop: Budget) -> list[Item]:
+    """Mark what is paid for and not fetched yet; while a run is being stopped, nothing else goes on."""
+    paid = {entry.product_id for entry in entries if entry.status in OPEN}
+    marked = [item.model_copy(update={"in_flight": item.product_id in paid}) for item in again]
+    return [item for item in marked if item.in_flight] if stop.stop_status is not None else marked
+
+
+def _add(run: Run, done: Pass, tally: _Tally, stop: Budget) -> Run:
     """Add a pass to the run's counts, once: a repeated Finish finds it counted."""
     note = f"{len(tally.again)} products are put off: {plain_reason(tally.why_again)}" if tally.why_again else ""
     fresh = Run(run.run_id, RUN)
@@ -139,15 +201,12 @@ def _add(run: Run, done: Pass, tally: _Tally) -> Run:
         fresh.update(
             [
                 Run.passes_counted.set(done.number),
-                Run.generated.add(tally.statuses["generated"]),
-                Run.reused.add(tally.statuses["reused"]),
-                Run.failed.add(tally.statuses["failed"]),
-                Run.blocked.add(tally.statuses["blocked"]),
+                *(getattr(Run, name).add(tally.statuses[name]) for name in runs.COUNTED),
                 Run.images_generated.add(tally.images_generated),
                 Run.images_reused.add(tally.images_reused),
                 Run.cost_microusd.add(tally.cost_microusd),
                 Run.problems.set([*(run.problems or []), *tally.problems][:MAX_PROBLEMS]),
-                Run.note.set(note),
+                Run.note.set(stop.stop_reason or note),
             ],
             condition=Run.passes_counted < done.number,
         )
@@ -158,43 +217,27 @@ def _add(run: Run, done: Pass, tally: _Tally) -> Run:
     return fresh
 
 
-def _close(run: Run, tally: _Tally, now: datetime) -> dict[str, Any]:
-    """End a run that has been through the map: count what was put off for good, and take the cost from the ledger."""
-    for item in tally.again:
-        library.release(item.product_id, run.run_id)
-    ended = run.generated + run.failed + run.blocked + (run.reused - run.planned_reused)
-    run.deferred = int(run.to_do - ended)
-    reason = tally.why_again or "The run went on without it for too long."
-    put_off = [_problem(item, "deferred", reason) for item in tally.again]
-    run.problems = sorted([*(run.problems or []), *put_off], key=lambda problem: int(problem["index"]))[:MAX_PROBLEMS]
-    paid = _paid(run.run_id, int(run.cost_microusd))
-    run.cost_microusd, run.gpu_ms = paid.cost_microusd, paid.gpu_ms
-    _correct_blocked(run, paid)
-    return _end(run, *_verdict(run), now)
-
-
-def _paid(run_id: str, at_least_microusd: int) -> _Paid:
-    """Sum up a run's ledger. The index may lag behind the table by a moment; what was recorded says how far."""
+def _entries(run_id: str, at_least_microusd: int) -> list[LedgerEntry]:
+    """Return a run's ledger. The index may lag behind the table by a moment; what was recorded says how far."""
+    entries: list[LedgerEntry] = []
     for _ in range(6):
-        paid = _Paid()
-        for entry in ledger.paid_by(run_id):
-            paid.cost_microusd += int(entry.cost_microusd)
-            paid.gpu_ms += int(entry.gpu_ms)
-            if entry.status == ledger.BLOCKED:
-                paid.blocked[entry.product_id] += 1
-        if paid.cost_microusd >= at_least_microusd:
+        entries = list(ledger.paid_by(run_id))
+        if sum(int(entry.cost_microusd) for entry in entries) >= at_least_microusd:
             break
         time.sleep(0.5)
-    return paid
+    return entries
 
 
-def _correct_blocked(run: Run, paid: _Paid) -> None:
+def _correct_blocked(run: Run, entries: list[LedgerEntry]) -> None:
     """Count as blocked what had taken the provider's placeholder for an image, before it was known (see save.py)."""
-    keys = [(run.run_id, outcome_key(product_id)) for product_id in paid.blocked]
+    blocked = Counter(entry.product_id for entry in entries if entry.status == ledger.BLOCKED)
+    made = Counter(entry.product_id for entry in entries if entry.status == ledger.SUCCEEDED)
+    keys = [(run.run_id, outcome_key(product_id)) for product_id in blocked]
     for outcome in Outcome.batch_get(keys, consistent_read=True) if keys else ():
-        if outcome.status != "generated":
-            continue
-        lost = min(int(outcome.images_generated), paid.blocked[outcome.sort_key.removeprefix(outcome_key(""))])
+        product_id = outcome.sort_key.removeprefix(outcome_key(""))
+        lost = int(outcome.images_generated) - made[product_id]
+        if outcome.status != "generated" or lost <= 0:
+            continue  # all its images are there: what was blocked got another seed
         outcome.update([Outcome.status.set("blocked"), Outcome.reason.set(BLOCKED_LATER)])
         run.generated -= 1
         run.blocked += 1
@@ -207,22 +250,24 @@ def _verdict(run: Run) -> tuple[str, str | None]:
     total = sum(bad.values())
     if not total:
         return runs.SUCCEEDED, None
-    parts = ", ".join(f"{count:,} {name}" for name, count in bad.items() if count)
-    status = runs.PARTIAL if run.generated or run.reused else runs.FAILED
-    return status, f"{total:,} of {int(run.products):,} products did not get all their images: {parts}."
+    parts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in bad.items() if count)
+    status = runs.PARTIAL if run.generated or run.linked or run.reused or run.images_generated else runs.FAILED
+    why = f"{total:,} of {int(run.products):,} products did not get all their images: {parts}."
+    return status, f"{why} {run.stop_reason}" if run.stop_reason else why
 
 
 def _end(run: Run, status: str, reason: str | None, now: datetime) -> dict[str, Any]:
     """Write how the run ended."""
-    counts = ("generated", "blocked", "deferred", "images_generated", "cost_microusd", "gpu_ms")
+    counts = ("generated", "blocked", "deferred", "over_budget", "images_generated", "cost_microusd", "work_ms")
     actions: list[Action] = [getattr(Run, name).set(int(getattr(run, name) or 0)) for name in counts]
     actions += [
         Run.status.set(status),
         Run.finished_at.set(iso(now)),
         Run.note.set(""),
         Run.problems.set(run.problems or []),
+        Run.ledger.set(run.ledger or []),
     ]
-    if reason is not None:
-        actions.append(Run.reason.set(reason))
+    kept = {"reason": reason, "plan": run.plan, "stop_status": run.stop_status, "stop_reason": run.stop_reason}
+    actions += [getattr(Run, name).set(value) for name, value in kept.items() if value is not None]
     Run(run.run_id, RUN).update(actions, condition=Run.finished_at.does_not_exist())
     return {"next": status, "reason": reason or status}

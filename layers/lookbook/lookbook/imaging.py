@@ -5,6 +5,7 @@ The only module that imports Pillow.
 
 import functools
 import hashlib
+import itertools
 import re
 import warnings
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ MIN_SIDE = 32  # pixels
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 
 _QUALITY = 90
+
+# What `dhash` is made of: the size Generate sends to the provider, so that both see the same pixels.
+_HASHED_SIDE = 1024
+_HASH_WIDTH, _HASH_HEIGHT = 9, 8  # pixels; nine in a row have eight neighbours
 
 # A JPEG's decoder goes over the whole picture once per scan, and a scan may be 50 bytes. Editors write up to 20.
 _MAX_SCANS = 100
@@ -49,12 +54,13 @@ _TURNS = {
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A finished picture: a JPEG without metadata in sRGB."""
+    """A finished picture: a JPEG without metadata in sRGB. `dhash` says what it looks like: see there."""
 
     data: bytes
     width: int
     height: int
     sha256: str
+    dhash: str
 
 
 def normalise(data: bytes, longest_side: int = 2048) -> Picture:
@@ -65,6 +71,38 @@ def normalise(data: bytes, longest_side: int = 2048) -> Picture:
     Raises ImageError, with what to do, for other formats, damaged files, and those over 20 MB, over 40 megapixels or
     under 32 pixels a side.
     """
+    image = _read(data, longest_side)
+    encoded = BytesIO()
+    image.save(encoded, "JPEG", quality=_QUALITY)
+    jpeg = encoded.getvalue()
+    return Picture(jpeg, image.width, image.height, hashlib.sha256(jpeg).hexdigest(), _difference_hash(image))
+
+
+def dhash(data: bytes) -> str:
+    """Return the difference hash of a picture: 64 bits as 16 hexadecimal digits; it is `normalise(data, 1024).dhash`.
+
+    A bit is set where, of 9 x 8 grey pixels, one is darker than its neighbour to the right; row by row, the first bit is
+    the highest. Pictures that look the same have hashes that differ in few bits, whatever their size, format and
+    compression: see duplicates.py. Colour is not seen. Raises ImageError as `normalise` does.
+    Source: Neal Krawetz, "Kind of Like That", 2013, hackerfactor.com/blog/?/archives/529-Kind-of-Like-That.html.
+    """
+    return _difference_hash(_read(data, _HASHED_SIDE))
+
+
+def _difference_hash(image: Image.Image) -> str:
+    # Of Pillow's filters, Lanczos tells pictures on white apart best, and best stands a change of size. It takes 2 ms at
+    # 1024 pixels and 8 ms at 2048; `reducing_gap` would make that a quarter, and three times the bits waver.
+    grey = image.convert("L").resize((_HASH_WIDTH, _HASH_HEIGHT), Image.Resampling.LANCZOS).tobytes()
+    bits = 0
+    for start in range(0, len(grey), _HASH_WIDTH):
+        row = grey[start : start + _HASH_WIDTH]
+        for left, right in itertools.pairwise(row):
+            bits = bits << 1 | (left < right)
+    return f"{bits:016x}"
+
+
+def _read(data: bytes, longest_side: int) -> Image.Image:
+    """Refuse what is no picture, or too much of one, and decode the rest: upright sRGB pixels on white."""
     if len(data) > MAX_BYTES:
         raise ImageError(f"The picture is larger than {MAX_BYTES // 1024**2} MB; use a smaller one.")
     kind = picture_type(data)
@@ -84,10 +122,7 @@ def normalise(data: bytes, longest_side: int = 2048) -> Picture:
         raise ImageError("The picture is damaged or cut short; save or download it again.") from error
     if min(image.size) < MIN_SIDE:
         raise ImageError("The picture is far too thin; crop it.")
-    encoded = BytesIO()
-    image.save(encoded, "JPEG", quality=_QUALITY)
-    jpeg = encoded.getvalue()
-    return Picture(jpeg, image.width, image.height, hashlib.sha256(jpeg).hexdigest())
+    return image
 
 
 def _decode(data: bytes, kind: str, longest_side: int) -> Image.Image:

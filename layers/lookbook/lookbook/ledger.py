@@ -4,28 +4,34 @@ An attempt goes
 
     intent -> submitted -> staged -> succeeded
        |          |           |----> blocked   (the provider's filter; final for this reuse key)
-       |          |----------------> failed    (paid or not, as its dollars say)
+       |          |----------------> failed    (paid or not, as its dollars say; final if the inputs are at fault)
        |---------------------------> unknown   (we never learnt whether it was accepted)
 
 The intent is written before the provider is called, under a condition, so of all who want the same work at the same
 moment one submits and the others find its job. Whoever comes later (a retry, another pass, another run after a crash)
 finds the job's id and fetches what was paid for. An attempt that the provider refused is taken out again: nothing
-was bought.
+was bought. A provider that answers with the result itself takes an attempt from intent to staged at once.
+
+The intent's estimate is reserved in the run's budget, and settled by whoever moves the attempt on: exactly one does.
 """
 
 from __future__ import annotations
 
-import uuid
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
 
-from pynamodb.exceptions import PutError, UpdateError
+from pynamodb.exceptions import DeleteError, PutError, UpdateError
 
+from lookbook import budget
 from lookbook.tables import LedgerEntry
+from lookbook.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
     from pynamodb.expressions.update import Action
+    from pynamodb.pagination import ResultIterator
 
 INTENT = "intent"
 SUBMITTED = "submitted"
@@ -35,12 +41,21 @@ BLOCKED = "blocked"
 FAILED = "failed"
 UNKNOWN = "unknown"
 
+ENDS = (SUCCEEDED, FAILED, BLOCKED, UNKNOWN, "open")
 MAY_BE_TRIED_AGAIN = frozenset({FAILED, UNKNOWN})
 # A job that fails on the worker is paid for. Once is bad luck; a third time would be throwing money after it.
 MAX_ATTEMPTS = 2
 
-# A submitter that has not written its job's id by then is dead: it is longer than Generate's time-out.
-INTENT_EXPIRES_SECONDS = 75
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a provider's answer came to: where the picture is, by which model, and what it cost."""
+
+    staging_key: str
+    model_version: str
+    cost_microusd: int
+    work_ms: int
+    usage: str
 
 
 def work_id(reuse_key: str) -> str:
@@ -52,22 +67,64 @@ def attempts(reuse_key: str) -> list[LedgerEntry]:
     return list(LedgerEntry.query(work_id(reuse_key), consistent_read=True))
 
 
-def paid_by(run_id: str) -> Iterator[LedgerEntry]:
-    """Yield a run's attempts, from the index (which may be a moment behind the table)."""
-    return (item for item in LedgerEntry.by_run.query(run_id) if isinstance(item, LedgerEntry))
+def paid_by(
+    run_id: str, *, limit: int | None = None, start: dict[str, dict[str, Any]] | None = None
+) -> ResultIterator[LedgerEntry]:
+    """Return a run's attempts, from the index (which may be a moment behind the table): it holds nothing else."""
+    found: Any = LedgerEntry.by_run.query(run_id, limit=limit, last_evaluated_key=start)
+    return cast("ResultIterator[LedgerEntry]", found)
+
+
+def show(entry: LedgerEntry) -> dict[str, Any]:
+    """Return an attempt as the API answers it. US dollars, seconds."""
+    return {
+        "product_id": entry.product_id,
+        "variant": int(entry.variant),
+        "provider": entry.provider,
+        "status": entry.status,
+        "job_id": entry.job_id,
+        "created_at": iso(datetime.fromtimestamp(float(entry.created_at), UTC)),
+        "cost_usd": int(entry.cost_microusd) / 1_000_000,
+        "work_seconds": int(entry.work_ms) / 1000,
+        "usage": entry.usage,
+        "model_version": entry.model_version,
+        "image_id": entry.image_id,
+        "reason": entry.reason,
+    }
+
+
+def summary(entries: Iterable[LedgerEntry]) -> list[dict[str, Any]]:
+    """Return a run's ledger summed up by provider: attempts by how they ended, US dollars, seconds of work."""
+    sums: dict[str, dict[str, Any]] = {}
+    for entry in sorted(entries, key=lambda each: str(each.provider)):
+        row = sums.setdefault(str(entry.provider), dict.fromkeys(("attempts", *ENDS, "microusd", "ms"), 0))
+        row["attempts"] += 1
+        row[entry.status if entry.status in ENDS else "open"] += 1
+        row["microusd"] += int(entry.cost_microusd)
+        row["ms"] += int(entry.work_ms)
+    return [
+        {"provider": name, "cost_usd": row.pop("microusd") / 1_000_000, "work_seconds": row.pop("ms") / 1000, **row}
+        for name, row in sums.items()
+    ]
 
 
 def write_intent(
     reuse_key: str,
     previous: LedgerEntry | None,
     *,
+    token: str,
     run_id: str,
     product_id: str,
     variant: int,
     provider: str,
+    reserved_microusd: int,
     now: float,
+    expires_at: float,
 ) -> LedgerEntry | None:
-    """Write the intent of the next attempt; None if someone else was faster."""
+    """Write the intent of the next attempt; None if someone else was faster.
+
+    A submitter that has not written what came of it by `expires_at` (epoch seconds) is dead.
+    """
     number = int(previous.sort_key.removeprefix("attempt#")) + 1 if previous else 1
     entry = LedgerEntry(
         run_id=work_id(reuse_key),
@@ -77,8 +134,10 @@ def write_intent(
         variant=variant,
         provider=provider,
         status=INTENT,
-        token=uuid.uuid4().hex,
+        token=token,
+        reserved_microusd=reserved_microusd,
         created_at=now,
+        expires_at=expires_at,
     )
     try:
         entry.save(LedgerEntry.run_id.does_not_exist())
@@ -92,45 +151,75 @@ def write_intent(
 
 
 def withdraw(entry: LedgerEntry) -> None:
-    """Take out an intent that the provider refused."""
-    entry.delete(LedgerEntry.status == INTENT)
+    """Take out an intent of which nothing was bought; the reservation in the budget is the caller's to give back."""
+    try:
+        entry.delete(LedgerEntry.status == INTENT)
+    except DeleteError as error:
+        if error.cause_response_code != "ConditionalCheckFailedException":
+            raise  # else someone has taken us for dead, and it is theirs
 
 
 def submitted(entry: LedgerEntry, job_id: str) -> None:
     """Keep the provider's job id: from here on the work can always be found again."""
-    _move(entry, {INTENT, UNKNOWN}, [LedgerEntry.status.set(SUBMITTED), LedgerEntry.job_id.set(job_id)])
+    actions: list[Action] = [LedgerEntry.status.set(SUBMITTED), LedgerEntry.job_id.set(job_id)]
+    if entry.status == UNKNOWN or not _move(entry, {INTENT}, actions):
+        # We were taken for dead, and what was reserved is settled already. Better late than unknown.
+        _move(entry, {UNKNOWN}, [*actions, LedgerEntry.reserved_microusd.set(0)])
 
 
-def staged(entry: LedgerEntry, *, staging_key: str, model_version: str, cost_microusd: int, gpu_ms: int) -> None:
+def staged(entry: LedgerEntry, result: Result, job_id: str = "") -> None:
     """The result is in S3 and its price known."""
-    _move(
-        entry,
-        {SUBMITTED},
-        [
-            LedgerEntry.status.set(STAGED),
-            LedgerEntry.staging_key.set(staging_key),
-            LedgerEntry.model_version.set(model_version),
-            LedgerEntry.cost_microusd.set(cost_microusd),
-            LedgerEntry.gpu_ms.set(gpu_ms),
-        ],
-    )
+    actions: list[Action] = [
+        LedgerEntry.status.set(STAGED),
+        LedgerEntry.staging_key.set(result.staging_key),
+        LedgerEntry.model_version.set(result.model_version),
+        LedgerEntry.cost_microusd.set(result.cost_microusd),
+        LedgerEntry.work_ms.set(result.work_ms),
+        LedgerEntry.usage.set(result.usage),
+    ]
+    if job_id:
+        actions.append(LedgerEntry.job_id.set(job_id))
+    _settle(entry, {INTENT, UNKNOWN} if job_id else {SUBMITTED}, actions, result.cost_microusd)
 
 
-def ended(entry: LedgerEntry, status: str, reason: str, *, cost_microusd: int = 0, gpu_ms: int = 0) -> None:
+def ended(
+    entry: LedgerEntry,
+    status: str,
+    reason: str,
+    *,
+    cost_microusd: int = 0,
+    work_ms: int = 0,
+    usage: str = "",
+    final: bool = False,
+    job_id: str = "",
+) -> None:
     """The attempt brought no image: `failed`, `blocked` or `unknown`, with why; its cost is never lowered."""
-    _move(
-        entry,
-        {INTENT, SUBMITTED, STAGED},
-        [
-            LedgerEntry.status.set(status),
-            LedgerEntry.reason.set(reason[:500]),
-            LedgerEntry.cost_microusd.set(max(cost_microusd, int(entry.cost_microusd))),
-            LedgerEntry.gpu_ms.set(max(gpu_ms, int(entry.gpu_ms))),
-        ],
-    )
+    actions: list[Action] = [
+        LedgerEntry.status.set(status),
+        LedgerEntry.reason.set(reason[:500]),
+        LedgerEntry.final.set(final),
+        LedgerEntry.cost_microusd.set(max(cost_microusd, int(entry.cost_microusd))),
+        LedgerEntry.work_ms.set(max(work_ms, int(entry.work_ms))),
+    ]
+    if usage:
+        actions.append(LedgerEntry.usage.set(usage))
+    if job_id:
+        actions.append(LedgerEntry.job_id.set(job_id))
+    if entry.status == STAGED:  # settled when it was staged
+        _move(entry, {STAGED}, actions)
+        return
+    counts = int(entry.reserved_microusd) if status == UNKNOWN else cost_microusd
+    _settle(entry, {str(entry.status)}, actions, counts)
 
 
-def _move(entry: LedgerEntry, from_statuses: set[str], actions: list[Action]) -> None:
+def _settle(entry: LedgerEntry, from_statuses: set[str], actions: list[Action], counts_microusd: int) -> None:
+    """Move an attempt to where its cost is known, and put that in the place of its reservation; once."""
+    reserved = int(entry.reserved_microusd)
+    if _move(entry, from_statuses, actions):
+        budget.settle(entry.paid_by, reserved, counts_microusd)
+
+
+def _move(entry: LedgerEntry, from_statuses: set[str], actions: list[Action]) -> bool:
     """Change an attempt's status only from one of these; else `entry` becomes what someone else has made of it.
 
     A slow caller must not write over what has happened since: a success would be forgotten and paid for again.
@@ -141,3 +230,5 @@ def _move(entry: LedgerEntry, from_statuses: set[str], actions: list[Action]) ->
         if error.cause_response_code != "ConditionalCheckFailedException":
             raise
         entry.refresh(consistent_read=True)
+        return False
+    return True

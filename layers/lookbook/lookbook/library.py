@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pynamodb.exceptions import DoesNotExist, UpdateError
 
+from lookbook.errors import NotFoundError
 from lookbook.tables import ALL_PRODUCTS, PRODUCT, Image, LibraryItem, Product
 from lookbook.times import iso
 
@@ -15,11 +16,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pynamodb.expressions.condition import Condition
+    from pynamodb.expressions.update import Action
 
     from lookbook.state import Item
 
-# Longer than an Express child lives, so that only a dead run's claim expires. Each pass renews it.
-CLAIM_SECONDS = 360
+# A claim is kept short and renewed while the product is at work, so that a dead run holds up others for a moment only.
+# Losing one costs no money: the ledger, not the claim, keeps work from being paid for twice.
+CLAIM_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Holding:
 
     variants: frozenset[int]
     cost_microusd: int
-    gpu_ms: int
+    work_ms: int
 
     def covers(self, variants: int) -> bool:
         return self.variants.issuperset(range(1, variants + 1))
@@ -40,7 +43,7 @@ def look_up(product_ids: Iterable[str]) -> dict[str, Holding]:
     One call and at most 100 eventually consistent reads per 100 ids. A product that is just being saved may be
     missed; Check, which decides, reads consistently.
     """
-    fields = ["product_id", "sort_key", "kind", "variants", "images_cost_microusd", "images_gpu_ms"]
+    fields = ["product_id", "sort_key", "kind", "variants", "images_cost_microusd", "images_work_ms"]
     found = Product.batch_get([(product_id, PRODUCT) for product_id in product_ids], attributes_to_get=fields)
     return {product.product_id: holding(product) for product in found}
 
@@ -49,7 +52,7 @@ def holding(product: Product) -> Holding:
     return Holding(
         frozenset(int(variant) for variant in product.variants or ()),
         int(product.images_cost_microusd or 0),
-        int(product.images_gpu_ms or 0),
+        int(product.images_work_ms or 0),
     )
 
 
@@ -78,7 +81,7 @@ def claim(item: Item, run_id: str, variants: int, now: datetime, *, reuse: bool 
                 Product.created_at.set(Product.created_at | moment),
                 Product.updated_at.set(Product.updated_at | moment),
                 Product.images_cost_microusd.set(Product.images_cost_microusd | 0),
-                Product.images_gpu_ms.set(Product.images_gpu_ms | 0),
+                Product.images_work_ms.set(Product.images_work_ms | 0),
                 Product.claimed_by.set(run_id),
                 Product.claim_expires_at.set(now.timestamp() + CLAIM_SECONDS),
             ],
@@ -98,18 +101,32 @@ def _lacks_any(variants: int) -> Condition:
     return lacking
 
 
-def remember_source(product_id: str, sha256: str, url: str) -> None:
+def renew(product_id: str, run_id: str, until: float) -> None:
+    """Hold on to a claim until then (epoch seconds); without effect if another run has taken it over."""
+    _if_claimed(product_id, run_id, [Product.claim_expires_at.set(until)])
+
+
+def remember_source(product_id: str, sha256: str, dhash: str, url: str) -> None:
     """Keep which picture a product's images are made from."""
-    Product(product_id, PRODUCT).update([Product.source_seen.set(f"{sha256} {url}")])
+    try:
+        Product(product_id, PRODUCT).update(
+            [Product.source_seen.set(f"{sha256} {url}"), Product.source_dhash.set(dhash)],
+            condition=Product.product_id.exists(),
+        )
+    except UpdateError as error:
+        if error.cause_response_code != "ConditionalCheckFailedException":
+            raise
+        raise NotFoundError(f"Product {product_id} is not in the library.") from error
 
 
 def release(product_id: str, run_id: str) -> None:
     """Give a claim up, if this run still holds it."""
+    _if_claimed(product_id, run_id, [Product.claimed_by.remove(), Product.claim_expires_at.remove()])
+
+
+def _if_claimed(product_id: str, run_id: str, actions: list[Action]) -> None:
     try:
-        Product(product_id, PRODUCT).update(
-            actions=[Product.claimed_by.remove(), Product.claim_expires_at.remove()],
-            condition=Product.claimed_by == run_id,
-        )
+        Product(product_id, PRODUCT).update(actions=actions, condition=Product.claimed_by == run_id)
     except UpdateError as error:
         if error.cause_response_code != "ConditionalCheckFailedException":
             raise

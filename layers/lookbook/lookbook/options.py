@@ -15,13 +15,18 @@ class RunOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     variants: int = Field(3, ge=1, le=10, description="Images per product.")
-    method: Literal["auto", "catvton"] = Field(
-        "auto", description="`auto` tries garments on and rejects other products; `catvton` tries on whatever it is."
+    method: Literal["auto", "catvton", "fashn", "openai"] = Field(
+        "auto",
+        description="`auto` tries garments on and makes a cover of other products. `catvton` (CC BY-NC-SA 4.0, not for "
+        "commercial use) and `fashn` try on whatever it is, `openai` makes a cover of whatever it is.",
     )
     model_photos: list[ModelPhotoName] = Field(
         [], max_length=10, description="Names of the model photos, one a variant; by default the first in the library."
     )
     reuse: bool = Field(True, description="False makes new images even of products that have some.")
+    max_cost_usd: float | None = Field(
+        None, gt=0, le=100_000, description="The run's budget in US dollars: it submits nothing that would exceed it."
+    )
 
     @field_validator("model_photos")
     @classmethod

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lookbook.state import Item
+    from lookbook.tables import Run
 
 MAX_PROBLEMS = 20
 PASS_ITEMS = 500
@@ -59,14 +60,16 @@ def items_key(run_id: str) -> str:
     return f"runs/{run_id}/items.jsonl"
 
 
-def write_pass(bucket: str, run_id: str, number: int, again: list[Item], offset: int) -> Pass | None:
+def write_pass(
+    bucket: str, run_id: str, number: int, again: list[Item], offset: int, *, stopping: bool = False
+) -> Pass | None:
     """Write the items of the next pass: those put off, then as many new ones as fit; None if there are none.
 
-    A pass is kept short because what a child could not wait for is fetched in the next pass, and a provider keeps a
-    result for half an hour only.
+    While a run is being stopped no new ones are begun. A pass is kept short because what a child could not wait for is
+    fetched in the next pass, and a provider keeps a result for half an hour only.
     """
     lines = [dump(item) for item in again]
-    for end, line in read_lines(bucket, items_key(run_id), offset):
+    for end, line in () if stopping else read_lines(bucket, items_key(run_id), offset):
         if len(lines) >= PASS_ITEMS:
             break
         lines.append(line + b"\n")
@@ -105,16 +108,16 @@ def read_lines(bucket: str, key: str, offset: int = 0) -> Iterator[tuple[int, by
 
 
 def items_page(
-    bucket: str, run_id: str, *, offset: int, limit: int, status: str | None
+    bucket: str, run: Run, *, offset: int, limit: int, status: str | None
 ) -> tuple[list[dict[str, Any]], int | None]:
     """Return up to `limit` products of a run in the order of the scrape, and the offset to go on from, if any.
 
     With a status, only products that have it; the page may then be short of `limit` though more follow.
     """
     found: list[dict[str, Any]] = []
-    lines = read_lines(bucket, plan_key(run_id), offset)
+    lines = read_lines(bucket, plan_key(run.run_id), offset)
     while batch := list(itertools.islice(lines, LOOKED_UP_AT_ONCE)):
-        for end, item in _shown(run_id, batch, status):
+        for end, item in _shown(run, batch, status):
             found.append(item)
             if len(found) == limit:
                 return found, end
@@ -124,19 +127,19 @@ def items_page(
     return found, None
 
 
-def _shown(run_id: str, raw: list[tuple[int, bytes]], status: str | None) -> list[tuple[int, dict[str, Any]]]:
+def _shown(run: Run, raw: list[tuple[int, bytes]], status: str | None) -> list[tuple[int, dict[str, Any]]]:
     """Join plan lines with the outcomes of those that went to work."""
     try:
         lines = [(end, PlanLine.model_validate_json(line)) for end, line in raw]
     except ValidationError as error:
         raise InputError("The cursor is not one that this list gave out; start without it.") from error
-    keys = [(run_id, outcome_key(line.product_id)) for _, line in lines if line.decision == "work"]
+    keys = [(run.run_id, outcome_key(line.product_id)) for _, line in lines if line.decision == "work"]
     outcomes = {outcome.sort_key: outcome for outcome in Outcome.batch_get(keys)} if keys else {}
-    shown = [(end, _show(line, outcomes.get(outcome_key(line.product_id)))) for end, line in lines]
+    shown = [(end, _show(run, line, outcomes.get(outcome_key(line.product_id)))) for end, line in lines]
     return [(end, item) for end, item in shown if status is None or item["status"] == status]
 
 
-def _show(line: PlanLine, outcome: Outcome | None) -> dict[str, Any]:
+def _show(run: Run, line: PlanLine, outcome: Outcome | None) -> dict[str, Any]:
     item: dict[str, Any] = {
         "index": line.index,
         "product_id": line.product_id,
@@ -155,6 +158,8 @@ def _show(line: PlanLine, outcome: Outcome | None) -> dict[str, Any]:
             "cost_usd": outcome.cost_microusd / 1_000_000,
             "reason": plain_reason(outcome.reason),
         }
+    elif line.decision == "work" and run.finished_at is not None and run.stop_status is not None:
+        item |= {"status": run.stop_status, "reason": run.stop_reason or ""}  # stopped before it was begun
     return item
 
 

@@ -6,14 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-# What a picture is made with when nobody says otherwise; CatVTON's own defaults.
-PARAMETERS: Mapping[str, int | float] = {
-    "num_inference_steps": 50,
-    "guidance_scale": 2.5,
-    "width": 768,
-    "height": 1024,
-}
-
 
 def reuse_key(
     source_sha256: str,
@@ -25,7 +17,8 @@ def reuse_key(
     """Return the SHA-256 (hex) over everything that decides what a provider would make.
 
     `source_sha256` and `model_photo_sha256` are hashes of the pictures' bytes, not of their names: the same picture
-    under another product id, or a model photo under another name, is the same work.
+    under another product id, or a model photo under another name, is the same work. They are empty where the method
+    uses none.
     """
     parts = {
         "source": source_sha256,
@@ -37,8 +30,12 @@ def reuse_key(
     return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def seed_for(variant: int, run_id: str | None = None) -> int:
-    """Return the seed of a variant: always the same, unless a run asks for new pictures and so gives its id."""
-    if run_id is None:
+# Added to a seed whose result the provider's filter has blocked: far from every variant's own.
+OTHER_SEED = 1000
+
+
+def seed_for(variant: int, fresh_for: str = "") -> int:
+    """Return the seed of a variant: always the same, unless new pictures are wanted, for a run whose id is given."""
+    if not fresh_for:
         return variant
-    return int.from_bytes(hashlib.sha256(f"{run_id}/{variant}".encode()).digest()[:4], "big")
+    return int.from_bytes(hashlib.sha256(f"{fresh_for}/{variant}".encode()).digest()[:4], "big")

@@ -27,11 +27,36 @@ RUNNING = "running"
 SUCCEEDED = "succeeded"
 PARTIAL = "partial"
 FAILED = "failed"
+PLANNED = "planned"
+
+# A product that ended so is taken by a retry; what a filter has blocked stays blocked.
+MAY_BE_RETRIED = frozenset({"failed", "deferred", "over_budget"})
+
+SCRAPE = "scrape"
+PLAN = "plan"
+RETRY = "retry"
+
+
+# What a pass adds to a run's counts.
+COUNTED = ("generated", "linked", "reused", "planned", "failed", "blocked", "over_budget")
+COUNTS = (
+    "products",
+    "reused",
+    "linked",
+    "planned",
+    "generated",
+    "rejected",
+    "failed",
+    "blocked",
+    "deferred",
+    "over_budget",
+    "duplicates",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What starts a run: its id, its name, and where its scrape is."""
+    """What starts a run: its id, its name, and where its scrape is (empty for a retry)."""
 
     run_id: str
     name: str
@@ -89,12 +114,24 @@ def new_id(now: datetime) -> str:
     return f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
 
 
-def create(run_id: str, *, name: str, status: str, options: dict[str, Any], started_by: str, now: datetime) -> Run:
+def create(
+    run_id: str,
+    *,
+    name: str,
+    purpose: str,
+    retry_of: str | None = None,
+    status: str,
+    options: dict[str, Any],
+    started_by: str,
+    now: datetime,
+) -> Run:
     """Write a new run's record, with the options that were given (and no defaults)."""
     run = Run(
         run_id=run_id,
         sort_key=RUN,
         name=name,
+        purpose=purpose,
+        retry_of=retry_of,
         status=status,
         options=options,
         started_by=started_by,
@@ -123,6 +160,7 @@ def begin(start: Start, execution_arn: str, now: datetime) -> Run | None:
             actions=[
                 Run.kind.set(Run),
                 Run.listing.set("runs"),
+                Run.purpose.set(Run.purpose | SCRAPE),
                 Run.name.set(Run.name | start.name),
                 Run.started_by.set(Run.started_by | f"upload of {start.key}"),
                 Run.created_at.set(Run.created_at | moment),
@@ -141,14 +179,15 @@ def begin(start: Start, execution_arn: str, now: datetime) -> Run | None:
 
 
 def show(run: Run, progress: dict[str, int] | None = None) -> dict[str, Any]:
-    """Return a run as the API answers it. Seconds, US dollars."""
+    """Return a run as the API answers it. Seconds, US dollars; `work_seconds` are what the providers worked."""
     seconds = None
     if run.started_at and run.finished_at:
         seconds = round(seconds_between(run.started_at, run.finished_at), 1)
-    counts = ("products", "reused", "generated", "rejected", "failed", "blocked", "deferred", "duplicates")
     return {
         "run_id": run.run_id,
         "name": run.name,
+        "kind": run.purpose or SCRAPE,
+        "retry_of": run.retry_of,
         "status": run.status,
         "options": run.options or {},
         "started_by": run.started_by,
@@ -156,17 +195,20 @@ def show(run: Run, progress: dict[str, int] | None = None) -> dict[str, Any]:
         "started_at": run.started_at,
         "finished_at": run.finished_at,
         "seconds": seconds,
-        "counts": {name: int(getattr(run, name) or 0) for name in counts},
+        "counts": {name: int(getattr(run, name) or 0) for name in COUNTS},
         "images_generated": int(run.images_generated or 0),
         "images_reused": int(run.images_reused or 0),
         "cost_usd": dollars(run.cost_microusd),
-        "gpu_seconds": (run.gpu_ms or 0) / 1000,
+        "work_seconds": (run.work_ms or 0) / 1000,
         "saved_usd": dollars(run.saved_microusd),
-        "saved_gpu_seconds": (run.saved_gpu_ms or 0) / 1000,
+        "saved_work_seconds": (run.saved_work_ms or 0) / 1000,
         "reason": run.reason,
+        "stopping": run.stop_reason,
         "note": run.note or None,
         "progress": progress,
         "problems": run.problems or [],
+        "ledger": run.ledger or [],
+        "plan": run.plan,
     }
 
 

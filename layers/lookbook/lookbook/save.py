@@ -9,6 +9,7 @@ get a placeholder cannot know; it loses the picture when the second one shows wh
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,18 +18,19 @@ from pynamodb.transactions import TransactWrite
 
 from lookbook import aws, generate, imaging, ledger, library
 from lookbook.errors import ImageError, NotFoundError
-from lookbook.state import Job, Outcome, ProductState
+from lookbook.state import Job, ProductState
 from lookbook.tables import PRODUCT, Fingerprint, HistoryEntry, Image, LedgerEntry, Product, connection
 from lookbook.times import iso
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from lookbook.providers.base import Provider
+
 BLOCKED_REASON = (
     "The provider's safety filter blocked it: it answered with a placeholder picture. "
     "Another product picture or model photo may pass."
 )
-BLOCKED = {"status": "blocked", "reason": BLOCKED_REASON}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class _Made:
 class Saver:
     """Save with its collaborators."""
 
+    providers: Mapping[str, Provider]
     bucket: str
 
     def save(self, state: ProductState, now: datetime) -> ProductState:
@@ -67,7 +70,7 @@ class Saver:
                     made.append(result)
         for twin in _twins(made):
             made.remove(twin)
-            jobs[twin.job.variant] = self.block(twin, state.product.product_id, now)
+            jobs[twin.job.variant] = self.block(twin, state, now)
         committed = self.commit(state, product, made, jobs, now)
         return self.next_state(state.model_copy(update={"jobs": list(jobs.values())}), [*done, *committed])
 
@@ -112,15 +115,14 @@ class Saver:
                     raise  # someone else has saved or changed the product; a repeated Save finds it as it now is
                 for one in placeholders:
                     made.remove(one)
-                    jobs[one.job.variant] = self.block(one, product.product_id, now)
+                    jobs[one.job.variant] = self.block(one, state, now)
             else:
                 return [one.job for one in made]
         if all(job.status != "waiting" for job in jobs.values()):
             library.release(product.product_id, state.run.run_id)
         return []
 
-    @staticmethod
-    def write(state: ProductState, product: Product, made: list[_Made], now: datetime, *, finished: bool) -> None:
+    def write(self, state: ProductState, product: Product, made: list[_Made], now: datetime, *, finished: bool) -> None:
         """Commit all of it or nothing."""
         moment = iso(now)
         first = min(made, key=lambda one: one.job.variant)
@@ -133,7 +135,7 @@ class Saver:
         actions: list[Any] = [
             Product.variants.add({one.job.variant for one in made}),
             Product.images_cost_microusd.add(sum(one.job.cost_microusd for one in made)),
-            Product.images_gpu_ms.add(sum(one.job.gpu_ms for one in made)),
+            Product.images_work_ms.add(sum(one.job.work_ms for one in made)),
             Product.updated_at.set(moment),
         ]
         if new_cover:
@@ -156,7 +158,7 @@ class Saver:
                     | ((Fingerprint.reuse_key == one.job.reuse_key) & (Fingerprint.blocked == False)),  # noqa: E712 - it builds DynamoDB's condition
                 )
             for one in made:
-                transaction.save(_image(one, state, moment), condition=Image.product_id.does_not_exist())
+                transaction.save(self.image(one, state, moment), condition=Image.product_id.does_not_exist())
                 if one.job.status == "staged":
                     transaction.update(
                         LedgerEntry(ledger.work_id(one.job.reuse_key), one.job.attempt),
@@ -174,14 +176,17 @@ class Saver:
                         entry_id=f"{moment}#{uuid.uuid4().hex[:8]}",
                         action="generated",
                         image_id=first.image_id,
-                        method=generate.METHOD,
+                        method=state.product.method,
                         actor=f"run {state.run.run_id}",
                         created_at=moment,
                     )
                 )
 
-    def block(self, one: _Made, product_id: str, now: datetime) -> Job:
-        """Note that these bytes are a placeholder, and take them out wherever they were taken for an image."""
+    def block(self, one: _Made, state: ProductState, now: datetime) -> Job:
+        """Note that these bytes are a placeholder, and take them out wherever they were taken for an image.
+
+        Where the filter is moody the job waits, and Generate tries another seed once.
+        """
         if one.job.status == "staged":
             ledger.ended(
                 LedgerEntry.get(ledger.work_id(one.job.reuse_key), one.job.attempt, consistent_read=True),
@@ -194,36 +199,51 @@ class Saver:
                 Fingerprint.kind.set(Fingerprint),
                 Fingerprint.blocked.set(True),
                 Fingerprint.reuse_key.set(Fingerprint.reuse_key | one.job.reuse_key),
-                Fingerprint.used_by.add({product_id}),
+                Fingerprint.used_by.add({state.product.product_id}),
             ]
         )
         for user in sorted(fingerprint.used_by):
             _withdraw(user, one.image_id, now)
         aws.s3().delete_object(Bucket=self.bucket, Key=library.image_key(one.image_id))
-        return one.job.model_copy(update=BLOCKED)
+        if self.providers[state.product.method].moody and not one.job.reseeded:
+            return one.job.model_copy(update={"status": "waiting", "reason": BLOCKED_REASON})
+        return one.job.model_copy(update={"status": "blocked", "reason": BLOCKED_REASON})
 
     @staticmethod
     def next_state(state: ProductState, saved: list[Job]) -> ProductState:
         if any(job.status == "waiting" for job in state.jobs):
             return state.model_copy(update={"next": "generate"})
-        new = sum(job.status == "staged" for job in saved)
-        complete = len(saved) == len(state.jobs)
-        blocked = any(job.status == "blocked" for job in state.jobs)
-        return state.record(
-            Outcome(
-                status="generated"
-                if complete and new
-                else "reused"
-                if complete
-                else "blocked"
-                if blocked
-                else "failed",
-                reason=generate.reasons(state.jobs),
-                images_generated=new,
-                images_reused=state.run.variants - len(state.missing) + len(saved) - new,
-                cost_microusd=sum(job.cost_microusd for job in state.jobs),
-                gpu_ms=sum(job.gpu_ms for job in state.jobs),
-            )
+        new = sum(job.status == "staged" and job.own for job in saved)
+        if len(saved) < len(state.jobs):
+            status = generate.shortfall(state.jobs)
+        elif new:
+            status = "generated"
+        else:
+            status = "linked"
+        told = generate.outcome(state, status, generate.reasons(state.jobs))
+        images = {"images_generated": new, "images_reused": told.images_reused + len(saved) - new}
+        return state.record(told.model_copy(update=images))
+
+    def image(self, one: _Made, state: ProductState, moment: str) -> Image:
+        """Return the item of a new image."""
+        provider = self.providers[state.product.method]
+        return Image(
+            product_id=state.product.product_id,
+            sort_key=f"image#{one.image_id}",
+            image_id=one.image_id,
+            variant=one.job.variant,
+            method=provider.name,
+            model_photo=state.run.model_photo(one.job.variant).name if provider.wears else "",
+            model_version=one.model_version,
+            licence=provider.licence,
+            reuse_key=one.job.reuse_key,
+            width=one.width,
+            height=one.height,
+            size=one.size,
+            run_id=state.run.run_id,
+            cost_microusd=one.job.cost_microusd,
+            work_ms=one.job.work_ms,
+            created_at=moment,
         )
 
 
@@ -254,7 +274,7 @@ def _withdraw(product_id: str, image_id: str, now: datetime) -> None:
     others = [other for other in images if other.image_id != image_id]
     actions: list[Any] = [
         Product.images_cost_microusd.add(-int(image.cost_microusd)),
-        Product.images_gpu_ms.add(-int(image.gpu_ms)),
+        Product.images_work_ms.add(-int(image.work_ms)),
         Product.updated_at.set(iso(now)),
     ]
     if all(other.variant != image.variant for other in others):
@@ -286,24 +306,3 @@ def _withdraw(product_id: str, image_id: str, now: datetime) -> None:
 
 def _fingerprint_id(image_id: str) -> str:
     return f"bytes#{image_id}"
-
-
-def _image(one: _Made, state: ProductState, moment: str) -> Image:
-    return Image(
-        product_id=state.product.product_id,
-        sort_key=f"image#{one.image_id}",
-        image_id=one.image_id,
-        variant=one.job.variant,
-        method=generate.METHOD,
-        model_photo=state.run.model_photo(one.job.variant).name,
-        model_version=one.model_version,
-        licence=generate.LICENCE,
-        reuse_key=one.job.reuse_key,
-        width=one.width,
-        height=one.height,
-        size=one.size,
-        run_id=state.run.run_id,
-        cost_microusd=one.job.cost_microusd,
-        gpu_ms=one.job.gpu_ms,
-        created_at=moment,
-    )

@@ -81,7 +81,7 @@ class Product:
     product_id: str
     title: str
     category: str  # the path as the source gives it, "" if none
-    image_url: str
+    image_url: str  # "" if none
     source: Source
     price: str  # "3.49" or "3.49-4.78" in the source's currency, "" if none
     description: str  # plain text, at most MAX_DESCRIPTION_CHARS
@@ -315,9 +315,10 @@ class _Item(_Titled, _Identified):
     """A product as scrapers, CJ and Shopify write it. Fields are checked in this order: id, title, image."""
 
     image_url: Annotated[str, BeforeValidator(_image_url)] = Field(
+        default="",
         validation_alias=AliasChoices(
             *_IMAGE_KEYS, AliasPath("variants", 0, "variantImage"), AliasPath("variants", 0, "image")
-        )
+        ),
     )
     category: Annotated[str, BeforeValidator(_category)] = Field(
         default="",
@@ -350,8 +351,8 @@ class _Item(_Titled, _Identified):
 _MISSING = {
     "product_id": "No product id was found; give one as product_id, pid, id or sku.",
     "title": "No title was found; give one as title, name or productNameEn.",
-    "image_url": "No image was found; give its web address as image, imageUrl, productImage or images.",
 }
+_CHECKED = ("product_id", "title", "image_url")
 
 
 def _source(entry: Mapping[str, Any], product_id: str) -> Source:
@@ -376,7 +377,7 @@ def _read_entry(index: int, entry: Any) -> Product | Rejection:
         item = _Item.model_validate(entry)
     except ValidationError as error:
         problems = {str(problem["loc"][0]): problem for problem in error.errors(include_url=False)}
-        field = next(name for name in _MISSING if name in problems)
+        field = next(name for name in _CHECKED if name in problems)
         problem = problems[field]
         return _rejection(index, _MISSING[field] if problem["type"] == "missing" else problem["msg"], entry)
     return Product(

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+PositiveFloat = Annotated[float, Field(gt=0)]
+
+
+def _split(value: object) -> object:
+    return value.split(",") if isinstance(value, str) else value
 
 
 class Settings(BaseModel):
@@ -23,22 +29,33 @@ class Settings(BaseModel):
         return cls.model_validate({name.lower(): value for name, value in os.environ.items()})
 
 
-class IngestSettings(Settings):
+class MethodSettings(Settings):
+    """How images can be made, and what that costs. Only the function that submits is told the secrets' names."""
+
+    gpu_endpoint_url: str = ""
+    gpu_endpoint_key_secret: str = ""
+    gpu_usd_per_second: PositiveFloat
     gpu_concurrency: int = Field(ge=1)
+    fashn_base_url: str
+    fashn_key_secret: str = ""
+    fashn_usd_per_credit: PositiveFloat
+    open_ai_base_url: str
+    open_ai_key_secret: str = ""
+    open_ai_model: str = ""
+    open_ai_quality: Literal["low", "medium", "high"]
+    open_ai_usd_per_million_tokens: Annotated[
+        tuple[PositiveFloat, PositiveFloat, PositiveFloat], BeforeValidator(_split)
+    ] = Field(description="Text in, image in, image out.")
+    prices_as_of: str
+    try_on_method: Literal["catvton", "fashn"]
+    allow_private_urls: bool = False
 
 
 class CheckSettings(Settings):
     defer_after_seconds: int = Field(ge=1)
 
 
-class GenerateSettings(Settings):
-    gpu_endpoint_url: str
-    gpu_endpoint_key_secret: str
-    gpu_usd_per_second: float = Field(gt=0)
-    allow_private_urls: bool = False
-
-
-class ApiSettings(Settings):
+class ApiSettings(MethodSettings):
     pipeline_arn: str
     user_pool_client_id: str
     aws_region: str

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-OutcomeStatus = Literal["reused", "generated", "failed", "blocked", "deferred"]
+OutcomeStatus = Literal["reused", "linked", "generated", "planned", "failed", "blocked", "deferred", "over_budget"]
+MethodName = Literal["catvton", "fashn", "openai"]
 
 
 class _State(BaseModel):
@@ -25,11 +26,13 @@ class RunContext(_State):
     """What every step needs to know of its run."""
 
     run_id: str
+    plan: bool = Field(default=False, description="Only say what would be done.")
     variants: int
-    method: str
     reuse: bool
+    fresh_for: str = Field(default="", description="Without reuse: the run whose id the seeds are made of.")
     model_photos: list[ModelPhoto]
     max_concurrency: int
+    budget_microusd: int | None = None
 
     def model_photo(self, variant: int) -> ModelPhoto:
         """Return the photo of a variant; with more variants than photos they are used in turn."""
@@ -44,24 +47,35 @@ class Item(_State):
     title: str
     category: str
     source: str
-    image_url: str
-    garment: Literal["upper", "lower", "overall"]
+    image_url: str = Field(description="Empty if the product has no picture.")
+    garment: Literal["upper", "lower", "overall", ""] = Field(description="Empty if nothing says that it is one.")
+    method: MethodName
+    in_flight: bool = Field(default=False, description="Jobs of it are paid for and not fetched yet.")
     unrecorded: int = Field(default=0, description="Passes in which its child ended without a record.")
 
 
 class Job(_State):
-    """A variant in the making; `attempt` is its ledger entry's sort key, the cost what this run has paid for it."""
+    """A variant in the making; `attempt` is its ledger entry's sort key, the cost what this run has paid for it.
+
+    `own`: it was handed in for this product, not for another one with the same picture. `reseeded`: its first seed's
+    result was blocked, and this is the other one; what that cost is in `before_*`.
+    """
 
     variant: int
+    seed: int
     reuse_key: str
-    status: Literal["waiting", "staged", "linked", "failed", "blocked"] = "waiting"
+    status: Literal["waiting", "staged", "linked", "failed", "blocked", "over_budget", "stopped"] = "waiting"
     attempt: str = ""
     job_id: str = ""
     staging_key: str = ""
     image_id: str = ""
     reason: str = ""
     cost_microusd: int = 0
-    gpu_ms: int = 0
+    work_ms: int = 0
+    own: bool = True
+    reseeded: bool = False
+    before_microusd: int = 0
+    before_ms: int = 0
 
 
 class Outcome(_State):
@@ -69,10 +83,11 @@ class Outcome(_State):
 
     status: OutcomeStatus
     reason: str = ""
+    work: str = Field(default="", description="The reuse keys of what a plan would generate, apart by spaces.")
     images_generated: int = 0
     images_reused: int = 0
     cost_microusd: int = 0
-    gpu_ms: int = 0
+    work_ms: int = 0
 
 
 class ProductState(_State):
@@ -84,6 +99,7 @@ class ProductState(_State):
     wait_seconds: int = 0
     started_at: float = Field(default=0, description="Epoch seconds of the first Check.")
     defer_at: float = Field(default=0, description="Epoch seconds after which the product is put off.")
+    claimed_until: float = Field(default=0, description="Epoch seconds at which the claim on the product expires.")
     tries: int = Field(default=0, description="Times in a row that the product's picture could not be fetched.")
     source_sha256: str = Field(default="", description="Of the product's picture, once it has been fetched.")
     missing: list[int] = []

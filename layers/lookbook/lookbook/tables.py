@@ -12,13 +12,14 @@ from pynamodb.attributes import (
     BooleanAttribute,
     DiscriminatorAttribute,
     JSONAttribute,
+    MapAttribute,
     NumberAttribute,
     NumberSetAttribute,
     UnicodeAttribute,
     UnicodeSetAttribute,
 )
 from pynamodb.connection import Connection
-from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
+from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, IncludeProjection
 from pynamodb.models import Model
 
 from lookbook import aws
@@ -60,6 +61,17 @@ class ProductsByTime(GlobalSecondaryIndex["LibraryItem"]):
     updated_at = UnicodeAttribute(range_key=True)
 
 
+class ProductsByPicture(GlobalSecondaryIndex["LibraryItem"]):
+    """Sparse: only products whose picture has been seen."""
+
+    class Meta:
+        index_name = "products_by_picture"
+        projection = IncludeProjection(["kind", "title", "source_seen", "variants", "cover_image_id"])
+
+    listing = UnicodeAttribute(hash_key=True)
+    source_dhash = UnicodeAttribute(range_key=True)
+
+
 class LibraryItem(Model):
     """One item of a product's collection: the product itself and its images, together one Query."""
 
@@ -72,12 +84,14 @@ class LibraryItem(Model):
 
     by_source = ProductsBySource()
     by_time = ProductsByTime()
+    by_picture = ProductsByPicture()
 
 
 class Product(LibraryItem, discriminator="product"):
     """`variants` is the set of slots that hold an image: the one fact that decides reuse.
 
-    `source_seen` is `<sha256> <url>` of the picture it is made from, so that paid work is found again without it.
+    `source_seen` is `<sha256> <url>` of the picture it is made from, so that paid work is found again without it;
+    `source_dhash` is the same picture's difference hash, by which near-duplicates are found.
     """
 
     sort_key = UnicodeAttribute(range_key=True, default=PRODUCT)
@@ -86,13 +100,14 @@ class Product(LibraryItem, discriminator="product"):
     source = UnicodeAttribute()
     source_url = UnicodeAttribute()
     source_seen = UnicodeAttribute(null=True)
+    source_dhash = UnicodeAttribute(null=True)
     listing = UnicodeAttribute(default=ALL_PRODUCTS)
     created_at = UnicodeAttribute()
     updated_at = UnicodeAttribute()
     variants = NumberSetAttribute(null=True)
     cover_image_id = UnicodeAttribute(null=True)
     images_cost_microusd = NumberAttribute(default=0)
-    images_gpu_ms = NumberAttribute(default=0)
+    images_work_ms = NumberAttribute(default=0)
     claimed_by = UnicodeAttribute(null=True)
     claim_expires_at = NumberAttribute(null=True)
 
@@ -112,7 +127,7 @@ class Image(LibraryItem, discriminator="image"):
     size = NumberAttribute()
     run_id = UnicodeAttribute()
     cost_microusd = NumberAttribute()
-    gpu_ms = NumberAttribute()
+    work_ms = NumberAttribute()
     created_at = UnicodeAttribute()
 
 
@@ -171,11 +186,16 @@ class RunsItem(Model):
 
 
 class Run(RunsItem, discriminator="run"):
-    """A run. The counts of the plan are written by Ingest, the rest by Finish."""
+    """A run. The counts of the plan are written by Ingest, the rest by Finish.
+
+    `purpose` is `scrape`, `plan` or `retry`; a retry is `retry_of` another run.
+    """
 
     sort_key = UnicodeAttribute(range_key=True, default=RUN)
     listing = UnicodeAttribute(default=ALL_RUNS)
     name = UnicodeAttribute()
+    purpose = UnicodeAttribute(default="scrape")
+    retry_of = UnicodeAttribute(null=True)
     status = UnicodeAttribute()
     options: JSONAttribute = JSONAttribute(null=True)
     started_by = UnicodeAttribute()
@@ -192,28 +212,40 @@ class Run(RunsItem, discriminator="run"):
     reused = NumberAttribute(default=0)
     planned_reused = NumberAttribute(default=0)
     to_do = NumberAttribute(default=0)
+    planned = NumberAttribute(default=0)
+    linked = NumberAttribute(default=0)
     generated = NumberAttribute(default=0)
     failed = NumberAttribute(default=0)
     blocked = NumberAttribute(default=0)
     deferred = NumberAttribute(default=0)
+    over_budget = NumberAttribute(default=0)
     images_generated = NumberAttribute(default=0)
     images_reused = NumberAttribute(default=0)
     cost_microusd = NumberAttribute(default=0)
-    gpu_ms = NumberAttribute(default=0)
+    work_ms = NumberAttribute(default=0)
     saved_microusd = NumberAttribute(default=0)
-    saved_gpu_ms = NumberAttribute(default=0)
+    saved_work_ms = NumberAttribute(default=0)
+    stop_status = UnicodeAttribute(null=True)
+    stop_reason = UnicodeAttribute(null=True)
     problems: JSONAttribute = JSONAttribute(null=True)
+    ledger: JSONAttribute = JSONAttribute(null=True)
+    plan: JSONAttribute = JSONAttribute(null=True)
 
 
 class Outcome(RunsItem, discriminator="outcome"):
-    """What became of one product that needed work; `sort_key` is item#<product_id>. Written by the state machine."""
+    """What became of one product that needed work; `sort_key` is item#<product_id>. Written by the state machine.
+
+    `work` lists the reuse keys of what a plan would generate, apart by spaces.
+    """
 
     status = UnicodeAttribute()
     reason = UnicodeAttribute()
+    method = UnicodeAttribute(null=True)
+    work = UnicodeAttribute(null=True)
     images_generated = NumberAttribute()
     images_reused = NumberAttribute()
     cost_microusd = NumberAttribute()
-    gpu_ms = NumberAttribute()
+    work_ms = NumberAttribute()
 
 
 class LedgerEntry(RunsItem, discriminator="ledger"):
@@ -230,12 +262,51 @@ class LedgerEntry(RunsItem, discriminator="ledger"):
     token = UnicodeAttribute()
     job_id = UnicodeAttribute(null=True)
     created_at = NumberAttribute()
+    expires_at = NumberAttribute(null=True)
+    reserved_microusd = NumberAttribute(default=0)
+    final = BooleanAttribute(default=False)
+    usage = UnicodeAttribute(null=True)
     staging_key = UnicodeAttribute(null=True)
     image_id = UnicodeAttribute(null=True)
     model_version = UnicodeAttribute(null=True)
     reason = UnicodeAttribute(null=True)
     cost_microusd = NumberAttribute(default=0)
-    gpu_ms = NumberAttribute(default=0)
+    work_ms = NumberAttribute(default=0)
+
+
+class Budget(RunsItem, discriminator="budget"):
+    """What a run may still spend: see budget.py. Apart from the run, as every submission writes here."""
+
+    sort_key = UnicodeAttribute(range_key=True, default="budget")
+    committed_microusd = NumberAttribute(default=0)
+    spent_microusd = NumberAttribute(default=0)
+    stop_status = UnicodeAttribute(null=True)
+    stop_reason = UnicodeAttribute(null=True)
+
+
+class Lane(RunsItem, discriminator="lane"):
+    """How many jobs a provider has of us, and when it takes the next: see lanes.py. Its `run_id` is lane#<provider>."""
+
+    sort_key = UnicodeAttribute(range_key=True, default="lane")
+    leases: MapAttribute[str, Any] = MapAttribute(default=dict)
+    next_at = NumberAttribute(default=0)
+
+
+class Rate(RunsItem, discriminator="rate"):
+    """What a method's images have cost so far, to estimate by. Its `run_id` is rate#<method>#<model version>."""
+
+    sort_key = UnicodeAttribute(range_key=True, default="rate")
+    images = NumberAttribute(default=0)
+    cost_microusd = NumberAttribute(default=0)
+    work_ms = NumberAttribute(default=0)
+
+
+class ModelNotice(RunsItem, discriminator="notice"):
+    """When a provider's model ends, as it said last. Its `run_id` is notice#<model>."""
+
+    sort_key = UnicodeAttribute(range_key=True, default="notice")
+    shutdown_date = UnicodeAttribute(null=True)
+    checked_at = UnicodeAttribute()
 
 
 def bind(settings: Settings) -> None:

@@ -11,22 +11,23 @@ from aws_lambda_powertools.event_handler.exceptions import ServiceError
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer
 
-from lookbook.api import models, products, runs, sign_in
+from lookbook.api import methods, models, products, runs, sign_in
 from lookbook.api.problem import problem
-from lookbook.errors import InputError, LookbookError, NotFoundError
+from lookbook.errors import ConflictError, InputError, LookbookError, NotFoundError
 from lookbook.logging import logger
 
 # The one table from our errors to HTTP; the first that matches counts.
 STATUSES: list[tuple[type[LookbookError], HTTPStatus]] = [
     (InputError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (NotFoundError, HTTPStatus.NOT_FOUND),
+    (ConflictError, HTTPStatus.CONFLICT),
 ]
 
 
 def build() -> APIGatewayHttpResolver:
     """Return the resolver that answers all of /api and /sign-in."""
     app = APIGatewayHttpResolver(enable_validation=True)
-    for router in (runs.router, products.router, models.router, sign_in.router):
+    for router in (runs.router, products.router, models.router, methods.router, sign_in.router):
         app.include_router(router)
     app.enable_swagger(path="/api/docs", title="Lookbook", version="1")
 

@@ -98,5 +98,5 @@ def _show_image(image: Image) -> dict[str, Any]:
         "created_at": image.created_at,
         "run_id": image.run_id,
         "cost_usd": dollars(image.cost_microusd),
-        "seconds": image.gpu_ms / 1000,
+        "seconds": image.work_ms / 1000,
     }

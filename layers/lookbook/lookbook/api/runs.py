@@ -14,11 +14,11 @@ from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, Field
 
-from lookbook import aws, plan, runs
+from lookbook import aws, budget, ledger, plan, runs
 from lookbook.api import cursor as cursors
 from lookbook.api.access import editors_only, user
 from lookbook.api.config import settings
-from lookbook.errors import InputError
+from lookbook.errors import ConflictError, InputError
 from lookbook.logging import logger
 from lookbook.options import RunOptions
 from lookbook.tables import ALL_RUNS, Run
@@ -33,7 +33,9 @@ MOST_UPLOAD_BYTES = 2 * 1024**3
 RunId = Annotated[str, Path(pattern=runs.RUN_ID.pattern)]
 Limit = Annotated[int, Query(ge=1, le=100)]
 Cursor = Annotated[str | None, Query(max_length=2000)]
-ItemStatus = Literal["reused", "generated", "rejected", "failed", "blocked", "deferred", "pending"]
+ItemStatus = Literal[
+    "reused", "linked", "generated", "planned", "rejected", "failed", "blocked", "deferred", "over_budget", "pending"
+]
 
 
 STARTED: dict[int, OpenAPIResponse] = {
@@ -53,6 +55,14 @@ class NewRun(BaseModel):
     options: RunOptions = RunOptions()
 
 
+class Retry(BaseModel):
+    """What may differ from the run that is retried."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_cost_usd: float | None = Field(None, gt=0, le=100_000, description="A budget; by default as much as before.")
+
+
 def _bucket() -> str:
     told = settings()
     return told.bucket
@@ -61,6 +71,16 @@ def _bucket() -> str:
 @router.post("/api/runs", summary="Start a run", responses=STARTED, middlewares=[editors_only], tags=["runs"])
 def start_run(new: NewRun) -> Response[dict[str, Any]]:
     """Start a run: 202 with the run, or 201 with where to upload the scrape."""
+    return _start(new, runs.SCRAPE)
+
+
+@router.post("/api/runs/plan", summary="Plan a run", responses=STARTED, middlewares=[editors_only], tags=["runs"])
+def plan_run(new: NewRun) -> Response[dict[str, Any]]:
+    """Say what a run would do and cost, without doing it: 202 with a run that ends `planned`, or 201 as for a run."""
+    return _start(new, runs.PLAN)
+
+
+def _start(new: NewRun, purpose: str) -> Response[dict[str, Any]]:
     if new.upload == (new.scrape is not None):
         raise InputError("Give either a scrape or upload: true.")
     told = settings()
@@ -68,7 +88,9 @@ def start_run(new: NewRun) -> Response[dict[str, Any]]:
     run_id = runs.new_id(moment)
     status = runs.AWAITING_UPLOAD if new.upload else runs.RUNNING
     given = new.options.model_dump(exclude_unset=True)
-    run = runs.create(run_id, name=new.name, status=status, options=given, started_by=user(router), now=moment)
+    run = runs.create(
+        run_id, name=new.name, purpose=purpose, status=status, options=given, started_by=user(router), now=moment
+    )
     logger.info("run created", extra={"run_id": run_id, "upload": new.upload})
     if new.upload:
         post = aws.s3().generate_presigned_post(
@@ -79,19 +101,80 @@ def start_run(new: NewRun) -> Response[dict[str, Any]]:
         )
         return Response(HTTPStatus.CREATED, "application/json", {"run": runs.show(run), "upload": post})
     text = new.scrape if isinstance(new.scrape, str) else json.dumps(new.scrape)
-    key = f"runs/{run_id}/scrape"
+    return _execute(run, text.encode())
+
+
+def _execute(run: Run, scrape: bytes | None) -> Response[dict[str, Any]]:
+    """Hand a run to the pipeline."""
+    told = settings()
+    key = f"runs/{run.run_id}/scrape" if scrape is not None else ""
     try:
-        aws.s3().put_object(Bucket=told.bucket, Key=key, Body=text.encode())
+        if scrape is not None:
+            aws.s3().put_object(Bucket=told.bucket, Key=key, Body=scrape)
         aws.step_functions().start_execution(
             stateMachineArn=told.pipeline_arn,
-            name=run_id,
-            input=json.dumps({"run_id": run_id, "name": new.name, "key": key}),
+            name=run.run_id,
+            input=json.dumps({"run_id": run.run_id, "name": run.name, "key": key}),
         )
     except (ClientError, BotoCoreError):
         run.status, run.reason, run.finished_at = runs.FAILED, "It could not be started. Start it again.", iso(now())
         run.save(Run.execution_arn.does_not_exist())
         raise
     return Response(HTTPStatus.ACCEPTED, "application/json", runs.show(run))
+
+
+@router.post(
+    "/api/runs/<run_id>/retry", summary="Retry a run", responses=STARTED, middlewares=[editors_only], tags=["runs"]
+)
+def retry_run(run_id: RunId, retry: Retry) -> Response[dict[str, Any]]:
+    """Start a run of what this one left undone (failed, deferred, over budget); what was paid for is fetched."""
+    old = runs.get(run_id)
+    if old.finished_at is None:
+        raise ConflictError("The run has not ended yet; stop it, or wait for it.")
+    if old.purpose == runs.PLAN:
+        raise ConflictError("This was a plan; start the run itself.")
+    if not any(int(getattr(old, status) or 0) for status in runs.MAY_BE_RETRIED) or not old.to_do:
+        raise ConflictError("The run left nothing to retry: no product failed, was put off, or was over budget.")
+    options = {**(old.options or {})}
+    if retry.max_cost_usd is not None:
+        options["max_cost_usd"] = retry.max_cost_usd
+    moment = now()
+    run = runs.create(
+        runs.new_id(moment),
+        name=old.name,
+        purpose=runs.RETRY,
+        retry_of=old.run_id,
+        status=runs.RUNNING,
+        options=options,
+        started_by=user(router),
+        now=moment,
+    )
+    logger.info("run retried", extra={"run_id": run.run_id, "retry_of": old.run_id})
+    return _execute(run, None)
+
+
+@router.post(
+    "/api/runs/<run_id>/stop", summary="Stop a run", responses=STARTED, middlewares=[editors_only], tags=["runs"]
+)
+def stop_run(run_id: RunId) -> Response[dict[str, Any]]:
+    """Let a run submit nothing more. What is paid for is fetched and kept; the rest can be retried."""
+    run = runs.get(run_id)
+    if run.finished_at is not None:
+        raise ConflictError(f"The run has ended already: {run.status}.")
+    budget.stop(run.run_id, budget.DEFERRED, f"The run was stopped by {user(router)}.")
+    run.stop_reason = budget.look(run.run_id).stop_reason
+    logger.info("run stopped", extra={"run_id": run.run_id})
+    return Response(HTTPStatus.ACCEPTED, "application/json", runs.show(run))
+
+
+@router.get("/api/runs/<run_id>/ledger", summary="List a run's paid attempts", tags=["runs"])
+def list_ledger(run_id: RunId, limit: Limit = 50, cursor: Cursor = None) -> dict[str, Any]:
+    """What the run has bought: an entry for each paid attempt, failed ones too. US dollars, seconds."""
+    run = runs.get(run_id)
+    start = cursors.decode_key(cursor, {"paid_by": run.run_id}, {"run_id", "sort_key"})
+    page = ledger.paid_by(run.run_id, limit=limit, start=start)
+    found = [ledger.show(entry) for entry in page]
+    return {"entries": found, "cursor": cursors.encode(page.last_evaluated_key if len(found) == limit else None)}
 
 
 def _safe(name: str) -> str:
@@ -111,6 +194,9 @@ def list_runs(limit: Limit = 20, cursor: Cursor = None) -> dict[str, Any]:
 def get_run(run_id: RunId) -> dict[str, Any]:
     """A run with its counts; while it is running, with its progress."""
     run = runs.get(run_id)
+    if run.status == runs.RUNNING:
+        so_far = budget.look(run.run_id)
+        run.cost_microusd, run.stop_reason = so_far.spent_microusd, so_far.stop_reason
     if run.status != runs.RUNNING or not run.execution_arn:
         if run.status == runs.RUNNING and seconds_between(run.created_at, iso(now())) > NOT_STARTED_SECONDS:
             run.status, run.reason = runs.FAILED, "It was never started. Start it again."
@@ -134,7 +220,7 @@ def _execution(run: Run) -> tuple[str | None, dict[str, int] | None]:
         if status != "RUNNING":
             return status.lower(), None
         map_runs = client.list_map_runs(executionArn=arn)["mapRuns"]
-        ended = int(run.generated + run.failed + run.blocked + run.reused - run.planned_reused)
+        ended = sum(int(getattr(run, name) or 0) for name in runs.COUNTED) - int(run.planned_reused)
         if map_runs:
             newest = client.describe_map_run(mapRunArn=max(map_runs, key=lambda each: each["startDate"])["mapRunArn"])
             if newest["status"] == "RUNNING":
@@ -156,5 +242,5 @@ def list_items(
     offset = cursors.decode(cursor) or 0
     if not isinstance(offset, int) or offset < 0:
         raise InputError("The cursor is not one that this list gave out; start without it.")
-    found, more = plan.items_page(_bucket(), run.run_id, offset=offset, limit=limit, status=status)
+    found, more = plan.items_page(_bucket(), run, offset=offset, limit=limit, status=status)
     return {"items": found, "cursor": cursors.encode(more)}

@@ -1,0 +1,357 @@
+"""The commands about runs: plan and start them, follow, stop and retry them, and see what they did and cost."""
+
+import math
+import shlex
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from lookbook_cli import render
+from lookbook_cli.client import Client, CliError, Json
+from lookbook_cli.common import FAILED, INTERRUPTED, PARTIAL, AsJson, Tools, console, file_size, note, print_json, say
+
+RUN_STATUS = {"succeeded": 0, "planned": 0, "partial": PARTIAL}  # anything else: FAILED
+UNFINISHED = frozenset({"awaiting_upload", "running"})
+PROBLEMS = ("rejected", "failed", "blocked", "deferred", "over_budget")  # how a product may end without images
+RETRIED = ("failed", "deferred", "over_budget")  # those that a retry takes
+POLL = 1.0  # seconds between two looks at a run
+INLINE = 1024 * 1024  # bytes; a smaller scrape is sent along with the request, a larger one uploaded to S3
+MOST = 100  # products or attempts of a run in a table, unless told otherwise
+HEADROOM = 1.1  # a plan is an estimate, so the budget it suggests is a tenth above it
+
+Method = Literal["auto", "catvton", "fashn", "openai"]
+ItemStatus = Literal[
+    "reused",
+    "linked",
+    "generated",
+    "planned",
+    "rejected",
+    "failed",
+    "blocked",
+    "deferred",
+    "over_budget",
+    "pending",
+]
+AttemptStatus = Literal["intent", "submitted", "staged", "succeeded", "blocked", "failed", "unknown"]
+
+app = typer.Typer()
+
+
+def _budget(value: float | None) -> float | None:
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise typer.BadParameter("a run's dollars are more than 0")
+    return value
+
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, as `lookbook runs` shows it.")]
+MaxCost = Annotated[
+    float | None,
+    typer.Option(
+        metavar="USD", callback=_budget, help="Spend no more than this; products that do not fit are left over."
+    ),
+]
+RunAsJson = Annotated[bool, typer.Option("--json", help="Print the run as JSON, and nothing else.")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Start the run and return at once, with status 0.")]
+Limit = Annotated[int | None, typer.Option(min=1, show_default=f"{MOST} in a table, all as JSON", help="How many.")]
+
+
+@app.command(epilog="Example: lookbook run store1.json --plan, then: lookbook run store1.json --max-cost 0.50")
+def run(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A scrape: JSON or JSON Lines.")],
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only say what would be made, with what, and at what price. Costs nothing.")
+    ] = False,
+    max_cost: MaxCost = None,
+    variants: Annotated[
+        int | None, typer.Option(min=1, max=10, help="Images for each product; 3 unless the scrape says otherwise.")
+    ] = None,
+    method: Annotated[
+        Method | None,
+        typer.Option(
+            help="How images are made; `auto` picks by the product. Licences: `catvton` CC BY-NC-SA 4.0, "
+            "non-commercial; `fashn` and `openai` allow commercial use by their terms. See `lookbook methods`."
+        ),
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A model photo to use; may be given several times.")
+    ] = None,
+    as_json: RunAsJson = False,
+    no_wait: NoWait = False,
+) -> None:
+    """Make images for a scrape's products, reusing those the library has.
+
+    Exit status: 0 if the run succeeded or the plan is made, 2 if it succeeded in part, 1 if it failed.
+    """
+    size = file_size(file)
+    tools: Tools = context.obj
+    client = tools.client()
+    asked = {"variants": variants, "method": method, "model_photos": model, "max_cost_usd": max_cost}
+    options: Json = {name: value for name, value in asked.items() if value is not None}
+    started = _start(client, file, size, options, plan, console(stderr=as_json))
+    about = "started, to plan: it makes nothing and costs nothing." if plan else "started."
+    _see_through(tools, client, started, about, as_json=as_json, no_wait=no_wait, command=_command(file, options))
+
+
+def _start(client: Client, file: Path, size: int, options: Json, plan: bool, console: Console) -> Json:
+    if size < INLINE:
+        try:
+            scrape = file.read_bytes().decode()
+        except UnicodeDecodeError:
+            pass  # JSON cannot carry it as it is; let the pipeline judge the bytes
+        else:
+            return client.create_run(file.name, scrape, options, plan=plan)
+    created, target = client.create_upload(file.name, options, plan=plan)
+    try:
+        with render.bytes_progress(console, f"Uploading {file.name}", size) as advance:
+            client.upload(target, file, advance)
+    except KeyboardInterrupt:
+        # The last of it may be on its way already, so the outcome is not ours to tell.
+        note(f"The upload was stopped. If all of it had arrived, the run starts: lookbook show {created['run_id']}")
+        raise typer.Exit(INTERRUPTED) from None
+    return created
+
+
+def _command(file: Path, options: Json) -> list[str]:
+    """Return the words that start a run with these options, but for the budget."""
+    words = ["lookbook", "run", str(file)]
+    for option in ("variants", "method"):
+        if option in options:
+            words += [f"--{option}", str(options[option])]
+    for photo in options.get("model_photos", ()):
+        words += ["--model", photo]
+    return words
+
+
+def _see_through(
+    tools: Tools,
+    client: Client,
+    started: Json,
+    about: str,
+    *,
+    as_json: bool,
+    no_wait: bool,
+    command: Sequence[str] = (),
+) -> None:
+    """Follow a run to its end, show it, and exit with its status; with `no_wait`, only say that it has started.
+
+    `command` is what makes the images of a plan.
+    """
+    run_id = started["run_id"]
+    if not as_json:
+        say(f"Run {run_id} {about}" + (f" See it with: lookbook show {run_id}" if no_wait else ""))
+    if no_wait:
+        if as_json:
+            print_json(started)
+        return
+    ended = _follow(tools, client, started, lines=not as_json)
+    if as_json:
+        print_json(ended)
+    else:
+        _show_run(ended, command)
+    raise typer.Exit(RUN_STATUS.get(ended["status"], FAILED))
+
+
+def _follow(tools: Tools, client: Client, current: Json, *, lines: bool) -> Json:
+    """Return a run when it has ended; until then, show how far it is, on stderr if there are to be no `lines`."""
+    run_id = current["run_id"]
+    try:
+        with render.RunProgress(console(stderr=not lines), lines=lines) as progress:
+            while current["status"] in UNFINISHED:
+                progress.update(current)
+                tools.http.sleep(POLL)
+                current = client.run(run_id)
+    except KeyboardInterrupt:
+        note(f"The run goes on without this command. See it with: lookbook show {run_id}")
+        note(f"Stop it with: lookbook stop {run_id}")
+        raise typer.Exit(INTERRUPTED) from None
+    except CliError as error:
+        raise CliError(f"{error} The run does not need this command; see it with: lookbook show {run_id}") from error
+    return current
+
+
+def _show_run(current: Json, command: Sequence[str] = ()) -> None:
+    run_id, plan = current["run_id"], current.get("plan")
+    say(Text.assemble(f"Run {run_id}: ", render.status(current["status"])))
+    if current.get("retry_of"):
+        say(f"A retry of {current['retry_of']}")
+    stopping, reason = current.get("stopping"), current.get("reason")
+    if stopping:
+        say(f"{'Stopping' if current['status'] in UNFINISHED else 'Stopped'}: {stopping}")
+    if reason and reason != stopping:
+        say(f"Reason: {reason}")
+    if plan:
+        _show_plan(current, plan)
+    else:
+        say("", render.run_table([current], [current.get("name") or run_id]))
+        _show_ledger(current.get("ledger") or [])
+    _show_problems(current)
+    if plan:
+        say("", _what_to_type(plan, current.get("options") or {}, command))
+    elif current["status"] not in UNFINISHED and any(current["counts"].get(word) for word in RETRIED):
+        say("", f"Try them again with: lookbook retry {run_id}")
+
+
+def _show_plan(current: Json, plan: Json) -> None:
+    say("", render.plan_table(current, plan))
+    if plan["methods"]:
+        say("", render.plan_methods_table(plan["methods"], console().width))
+        say("", f"In all: {render.dollars(plan['cost_usd'])} dollars, {render.number(plan['minutes'], 1)} minutes.")
+    if plan.get("prices_as_of"):
+        say(f"Prices as of {plan['prices_as_of']}.")
+    say(*(f"Note: {notice}" for notice in plan.get("notices") or ()))
+
+
+def _what_to_type(plan: Json, options: Json, command: Sequence[str]) -> str:
+    """Say how to make what was planned, within a budget: the plan's own, or one somewhat above its dollars."""
+    if not plan["images_to_generate"]:
+        how = f" Take over what there is with: {shlex.join(command)}" if command else ""
+        return f"There is nothing to generate, so the run costs nothing.{how}"
+    cents = math.ceil(round((plan["cost_usd"] or 0) * HEADROOM * 100, 6))
+    budget = options.get("max_cost_usd") or max(cents, 1) / 100
+    most = ["--max-cost", f"{budget:.2f}" if round(budget, 2) == budget else str(budget)]
+    if command:
+        return f"Make them with: {shlex.join([*command, *most])}"
+    return f"Make them with the same command without --plan, and with {' '.join(most)}"
+
+
+def _show_ledger(sums: list[Json]) -> None:
+    if not sums:
+        return
+    say("", render.ledger_sums_table(sums))
+    unknown = sum(entry["unknown"] for entry in sums)
+    if unknown == 1:
+        say("", "1 submission was cut off before the provider's answer; it may have been charged.")
+    elif unknown:
+        say("", f"{unknown:,} submissions were cut off before the provider's answer; they may have been charged.")
+
+
+def _show_problems(current: Json) -> None:
+    problems = current.get("problems") or []
+    if not problems:
+        return
+    say("", render.problem_table(problems))
+    counts = {word: current["counts"].get(word, 0) for word in PROBLEMS}
+    total = sum(counts.values())
+    say("", f"{len(problems)} of {total:,} problems shown. All of them:" if total > len(problems) else "See them with:")
+    say(*(Text(f"  lookbook items {current['run_id']} --status {word}") for word, count in counts.items() if count))
+
+
+@app.command(epilog="Example: lookbook retry 20261121T101502-3f9a2c1b --max-cost 0.50")
+def retry(
+    context: typer.Context,
+    run_id: RunId,
+    max_cost: MaxCost = None,
+    as_json: RunAsJson = False,
+    no_wait: NoWait = False,
+) -> None:
+    """Try a run's failed and left-over products again, as a new run; what was paid for is fetched, not bought again.
+
+    Exit status: 0 if the new run succeeded, 2 if it did in part, 1 if it failed.
+    """
+    tools: Tools = context.obj
+    client = tools.client()
+    started = client.retry(run_id, max_cost)
+    _see_through(tools, client, started, f"started, a retry of {run_id}.", as_json=as_json, no_wait=no_wait)
+
+
+@app.command(epilog="Example: lookbook stop 20261121T101502-3f9a2c1b")
+def stop(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> None:
+    """Stop a run: it submits nothing more, and keeps what is already being made."""
+    stopping = context.obj.client().stop(run_id)
+    if as_json:
+        print_json(stopping)
+        return
+    say(
+        f"Run {run_id} is stopping: it submits nothing more, finishes what is being made, and defers the rest.",
+        f"See it with: lookbook show {run_id}",
+        f"When it has ended, go on with: lookbook retry {run_id}",
+    )
+
+
+@app.command(epilog="Example: lookbook runs --limit 5")
+def runs(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, help="Runs to show, the newest first.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List the runs, the newest first."""
+    found = list(context.obj.client().runs(limit))
+    if as_json:
+        print_json(found)
+    elif found:
+        say(render.runs_table(found, console().width))
+    else:
+        say("There are no runs yet. Start one with: lookbook run FILE")
+
+
+@app.command(epilog="Example: lookbook show 20261121T101502-3f9a2c1b")
+def show(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> None:
+    """Show one run: its figures, what it was charged, and what went wrong."""
+    found = context.obj.client().run(run_id)
+    if as_json:
+        print_json(found)
+        return
+    _show_run(found)
+    if progress := found.get("progress"):
+        say("", f"Still at work: {progress['done']:,} of {progress['total']:,} products done.")
+        if found.get("note"):
+            say(found["note"])
+
+
+@app.command(epilog="Example: lookbook items 20261121T101502-3f9a2c1b --status failed")
+def items(
+    context: typer.Context,
+    run_id: RunId,
+    status: Annotated[ItemStatus | None, typer.Option(help="Only products that ended so.")] = None,
+    limit: Limit = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what became of each product of a run."""
+    client: Client = context.obj.client()
+    if as_json:
+        print_json(list(client.items(run_id, status, limit)))
+        return
+    most = limit or MOST
+    found = list(client.items(run_id, status, most + 1))  # one more, to know whether there are more
+    if not found:
+        say("The run has no such products." if status else "The run has no products yet.")
+        return
+    say(render.items_table(found[:most], console().width))
+    if len(found) > most:
+        say("", f"There are more than {most:,}. See more with --limit, or all of them with --json.")
+
+
+@app.command(epilog="Example: lookbook ledger 20261121T101502-3f9a2c1b --status unknown")
+def ledger(
+    context: typer.Context,
+    run_id: RunId,
+    status: Annotated[AttemptStatus | None, typer.Option(help="Only attempts that are, or ended, so.")] = None,
+    limit: Limit = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what a run asked of the providers: every attempt, what it cost, and what came of it."""
+    client: Client = context.obj.client()
+    wanted = (entry for entry in client.ledger(run_id) if status in {None, entry["status"]})
+    if as_json:
+        print_json(list(islice(wanted, limit)))
+        return
+    most = limit or MOST
+    found = list(islice(wanted, most + 1))  # one more, to know whether there are more
+    if not found:
+        say("The run has no such attempts." if status else "The run has asked nothing of a provider.")
+        return
+    shown = found[:most]
+    say(render.ledger_table(shown, console().width))
+    if any(entry.get("reason") for entry in shown):
+        say("", render.reasons_table(shown))
+    if len(found) > most:
+        say("", f"There are more than {most:,}. See more with --limit, or all of them with --json. Of those shown:")
+    else:
+        say("", "In all:")
+    say(*render.ledger_sums(shown))

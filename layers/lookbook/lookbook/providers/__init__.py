@@ -1,0 +1,1 @@
+"""The ways to make an image: CatVTON on a GPU of your own, FASHN, OpenAI."""

@@ -1,0 +1,817 @@
+"""Never pay twice, whatever dies and in whatever order: hypothesis looks for the order that breaks a promise.
+
+The engine's DynamoDB is real, and its conditions decide; S3 and the provider are small fakes that count. No cloud is
+deployed: the functions under test run here, in threads that take turns (`Process`). Each stops before every write and
+every call to the outside; the test says who goes on, who is killed there, and whose answer is lost and asked again.
+The clock is the test's. To search deeper than CI does:
+
+    LOOKBOOK_EXAMPLES=2000 .venv/bin/pytest tests/integration/test_promises.py
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import itertools
+import json
+import math
+import os
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from local.cloud import CREDENTIALS, ENGINE_PYTHON, ROOT, Cloud, free_port
+from lookbook import aws, budget, lanes, ledger, library, rates, tables
+from lookbook.generate import Generator
+from lookbook.providers.base import (
+    Estimate,
+    JobState,
+    Limits,
+    Order,
+    RefusedError,
+    Submission,
+    TroubleError,
+    UncertainError,
+)
+from lookbook.settings import Settings
+from lookbook.state import Item, ProductState, RunContext
+from lookbook.tables import HistoryEntry, LedgerEntry, LibraryItem, Product, RunsItem
+
+SEARCH_DEEPER = int(os.environ.get("LOOKBOOK_EXAMPLES", "0"))
+MICRO = 1_000
+START = 1_000_000.0
+WRITES = frozenset({"PutItem", "UpdateItem", "DeleteItem"})
+_numbers = itertools.count(1)
+_here = threading.local()
+
+
+def search(machine: Callable[[], RuleBasedStateMachine], examples: int, steps: int) -> None:
+    """Let hypothesis try a machine's rules in many orders; the same ones every time, unless it is to search deeper."""
+    deeper = SEARCH_DEEPER > 0
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]  # hypothesis leaves it without annotations
+        machine,
+        settings=settings(
+            max_examples=SEARCH_DEEPER or examples,
+            stateful_step_count=steps * 2 if deeper else steps,
+            derandomize=not deeper,
+            database=None,
+            deadline=None,
+            # What explains a failure takes longer than the search for it.
+            phases=[Phase.generate, Phase.shrink],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+# ---------------------------------------------------------------------- processes that take turns, and may die
+
+
+class Killed(BaseException):
+    """What a process is stopped by; nothing catches it, as nothing survives a SIGKILL."""
+
+
+class Process:
+    """A function in a thread of its own that stops before each operation, until it is told to go on."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self.result: Any = None
+        self.over = False
+        self.loses_answer = False
+        self.dies_at = math.inf
+        self._killed = False
+        self._error: BaseException | None = None
+        self._turn, self._back = threading.Semaphore(0), threading.Semaphore(0)
+        threading.Thread(target=self._run, args=(work,), daemon=True).start()
+        self.go()
+
+    def _run(self, work: Callable[[], Any]) -> None:
+        _here.process = self
+        self._turn.acquire()
+        try:
+            self.result = work()
+        except Killed:
+            pass
+        except BaseException as error:  # noqa: BLE001 - it is raised in the test's own thread
+            self._error = error
+        self.over = True
+        self._back.release()
+
+    def stop_here(self) -> None:
+        """Wait for the next turn; called by the process itself."""
+        self._back.release()
+        self._turn.acquire()
+        if self._killed:
+            raise Killed
+
+    def go(self, operations: int = 1) -> None:
+        """Let it do so many operations, and stop before the next."""
+        for _ in range(operations):
+            if self.over:
+                return
+            self._turn.release()
+            assert self._back.acquire(timeout=30)
+            if self._error is not None:
+                raise self._error
+
+    def kill(self) -> None:
+        self._killed = True
+        self.go()
+
+    def finish(self) -> Any:
+        while not self.over:
+            self.go()
+        return self.result
+
+
+def process() -> Process | None:
+    found: Process | None = getattr(_here, "process", None)
+    return found
+
+
+def operation() -> None:
+    """Stop here, if this is a process: what comes next is done or not."""
+    if (running := process()) is not None:
+        running.stop_here()
+
+
+# ---------------------------------------------------------------------- the engine, and what stands in for the rest
+
+
+class Wire:
+    """DynamoDB's protocol without botocore, which takes more time for a call than the engine does."""
+
+    _request_signer = None  # pynamodb asks for it
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+
+    def _make_api_call(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        running = process()
+        if running is not None and name in WRITES:
+            running.stop_here()
+            if running.loses_answer:  # botocore repeats the call, after a while
+                running.loses_answer = False
+                with contextlib.suppress(ClientError):
+                    self.send(name, arguments)
+                running.stop_here()
+        return self.send(name, arguments)
+
+    def send(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        headers = {
+            "Content-Type": "application/x-amz-json-1.0",
+            "X-Amz-Target": f"DynamoDB_20120810.{name}",
+            "Authorization": "AWS4-HMAC-SHA256 Credential=local/20250101/us-east-1/dynamodb/aws4_request",
+        }
+        self._connection.request("POST", "/", json.dumps(arguments), headers)
+        answer = self._connection.getresponse()
+        told: dict[str, Any] = json.loads(answer.read())
+        if answer.status != 200:
+            error = {"Code": told["__type"].split("#")[-1], "Message": told.get("message", "")}
+            raise ClientError({"Error": error, "ResponseMetadata": {"HTTPHeaders": {}}}, name)  # type: ignore[typeddict-item]  # pynamodb reads no more
+        return told
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Bucket:
+    """S3 as Generate uses it."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[str, str]] = {}
+
+    def put_object(self, **put: Any) -> None:
+        operation()
+        self.objects[put["Key"]] = put["Metadata"]
+
+    def head_object(self, **head: Any) -> dict[str, Any]:
+        operation()
+        if head["Key"] not in self.objects:
+            raise ClientError({"Error": {"Code": "404"}}, "HeadObject")
+        return {"Metadata": self.objects[head["Key"]]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Start an engine of our own and bind the tables to it; afterwards all is as it was."""
+    cloud, port = Cloud(tmp_path_factory.mktemp("promises")), free_port()
+    scratch = cloud.folder / "tmp"
+    scratch.mkdir()
+    environment = {
+        "GATEWAY_PORT": str(port),
+        "BIND_HOST": "127.0.0.1",
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        "TMPDIR": str(scratch),
+        "LOG_LEVEL": "WARNING",
+        **CREDENTIALS,
+    }
+    command = [str(ENGINE_PYTHON), str(ROOT / "local/engine.py")]
+    group = cloud.spawn(command, cloud.folder / "engine.log", environment)
+    cloud.write(cloud.processes_file, [group])
+    wire, bucket = Wire(port), Bucket()
+    try:
+        cloud.wait_for(f"http://127.0.0.1:{port}/_ministack/health")
+        with pytest.MonkeyPatch.context() as patch:
+            for model in (LibraryItem, HistoryEntry, RunsItem):
+                patch.setattr(model.Meta, "table_name", "unbound")
+                patch.setattr(model, "_connection", None)
+            patch.setattr(rates, "_kept", {})
+            patch.setattr(aws, "s3", lambda: bucket)
+            patch.setattr(ledger, "write_intent", _noting_its_end(ledger.write_intent))
+            tables.bind(
+                Settings(bucket="bucket", library_table="library", history_table="history", runs_table="runs")
+            )
+            tables.connection()._client = wire  # type: ignore[assignment]  # as much of a client as pynamodb needs
+            for model in (LibraryItem, HistoryEntry, RunsItem):
+                model.create_table(wait=False, billing_mode="PAY_PER_REQUEST")
+            yield
+    finally:
+        aws.session.cache_clear()
+        wire.close()
+        cloud.down()
+
+
+def _noting_its_end(write_intent: Callable[..., Any]) -> Callable[..., Any]:
+    """Note when others will take the process for dead that writes an intent."""
+
+    def noting(*args: Any, **named: Any) -> Any:
+        if (running := process()) is not None:
+            running.dies_at = named["expires_at"]
+        return write_intent(*args, **named)
+
+    return noting
+
+
+# ---------------------------------------------------------------------- the budget
+
+
+@dataclass
+class Purchase:
+    """A job that a run may have bought: its ledger entry's key, and what it can still come to."""
+
+    key: str
+    price: int
+    cost: int
+    at_most: int = 0
+    process: Process | None = None
+
+
+def intent(key: str, run_id: str, price: int, previous: LedgerEntry | None = None) -> LedgerEntry | None:
+    return ledger.write_intent(
+        key,
+        previous,
+        token=f"token-{next(_numbers)}",
+        run_id=run_id,
+        product_id="p",
+        variant=1,
+        provider="fake",
+        reserved_microusd=price,
+        now=START,
+        expires_at=START + 30,
+    )
+
+
+class Books(RuleBasedStateMachine):
+    """A run's jobs, submitted and settled in the order of hand_in, note and expire, by processes that may die."""
+
+    lost_answers = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.run_id = f"run-{next(_numbers)}"
+        self.limit: int | None = None
+        self.stopped = False
+        self.purchases: list[Purchase] = []
+
+    @initialize(limit=st.sampled_from([None, 100, 150, 250]))
+    def begin(self, limit: int | None) -> None:
+        self.limit = limit
+
+    # what processes do
+
+    def submit(self, one: Purchase, fate: str) -> None:
+        entry = intent(one.key, self.run_id, one.price)
+        assert entry is not None
+        answer = budget.reserve(self.run_id, one.price, self.limit)
+        self.check_answer(one, answer)
+        if answer != "reserved":
+            ledger.withdraw(entry)
+            if answer == "over_budget":
+                budget.stop(self.run_id, budget.OVER_BUDGET, "used up")
+                self.stopped = True
+            return
+        operation()
+        if fate == "refused":
+            ledger.withdraw(entry)
+            budget.release(self.run_id, one.price)
+            return
+        one.at_most = one.price
+        operation()
+        if fate == "uncertain":
+            ledger.ended(entry, ledger.UNKNOWN, "no answer")
+        else:
+            ledger.submitted(entry, f"job-{one.key}")
+
+    def check_answer(self, one: Purchase, answer: str) -> None:
+        now = budget.look(self.run_id)
+        committed, spent = int(now.committed_microusd), int(now.spent_microusd)
+        if answer == "reserved":
+            assert not self.stopped
+            assert self.limit is None or committed <= self.limit
+        elif answer == "stopped":
+            assert self.stopped
+        else:
+            assert self.limit is not None
+            assert committed + one.price > self.limit
+            if answer == "wait":
+                assert spent + one.price <= self.limit
+                assert committed > spent
+            else:
+                assert spent + one.price > self.limit
+
+    def settle(self, one: Purchase, fate: str) -> None:
+        """Do for a job what whoever finds it next does."""
+        attempts = ledger.attempts(one.key)
+        if not attempts:
+            return
+        [entry] = attempts
+        if entry.status == ledger.INTENT:
+            ledger.ended(entry, ledger.UNKNOWN, "cut off")
+        elif entry.status == ledger.SUBMITTED and fate == "gone":
+            ledger.ended(entry, ledger.UNKNOWN, "gone")
+        elif entry.status == ledger.SUBMITTED:
+            one.at_most = one.cost
+            if fate == "completed":
+                ledger.staged(entry, ledger.Result("key", "1", one.cost, 1, ""))
+            else:
+                ledger.ended(entry, ledger.FAILED, "it broke", cost_microusd=one.cost)
+
+    # who does it when
+
+    def busy(self) -> list[Purchase]:
+        return [one for one in self.purchases if one.process is not None and not one.process.over]
+
+    def idle(self) -> list[Purchase]:
+        return [one for one in self.purchases if one.process is None or one.process.over]
+
+    @rule(
+        price=st.integers(1, 70),
+        share=st.integers(0, 4),
+        fate=st.sampled_from(["accepted", "accepted", "accepted", "refused", "uncertain"]),
+        operations=st.integers(0, 6),
+    )
+    def submits(self, price: int, share: int, fate: str, operations: int) -> None:
+        one = Purchase(f"key-{next(_numbers)}", price, price * share // 4)
+        self.purchases.append(one)
+        one.process = Process(lambda: self.submit(one, fate))
+        one.process.go(operations)
+
+    @precondition(lambda self: self.idle())
+    @rule(data=st.data(), fate=st.sampled_from(["completed", "completed", "failed", "gone"]))
+    def settles(self, data: st.DataObject, fate: str) -> None:
+        one = data.draw(st.sampled_from(self.idle()), "settled")
+        one.process = Process(lambda: self.settle(one, fate))
+
+    @precondition(lambda self: self.busy())
+    @rule(data=st.data(), operations=st.integers(1, 6))
+    def goes_on(self, data: st.DataObject, operations: int) -> None:
+        running = data.draw(st.sampled_from(self.busy()), "goes on").process
+        assert running is not None
+        running.go(operations)
+
+    @precondition(lambda self: self.lost_answers and self.busy())
+    @rule(data=st.data())
+    def loses_an_answer(self, data: st.DataObject) -> None:
+        running = data.draw(st.sampled_from(self.busy()), "loses its answer").process
+        assert running is not None
+        running.loses_answer = True
+
+    @precondition(lambda self: self.busy())
+    @rule(data=st.data())
+    def dies(self, data: st.DataObject) -> None:
+        running = data.draw(st.sampled_from(self.busy()), "dies").process
+        assert running is not None
+        running.kill()
+
+    @rule(rarely=st.integers(0, 9))
+    def stops(self, rarely: int) -> None:
+        if rarely == 0:
+            budget.stop(self.run_id, budget.DEFERRED, "by hand")
+            self.stopped = True
+
+    @precondition(lambda self: not self.busy())
+    @rule()
+    def is_counted_again(self) -> None:
+        """As Finish does between two passes: jobs may be in flight, but no process is at work."""
+        entries = list(ledger.paid_by(self.run_id))
+        budget.recount(self.run_id, entries)
+        assert int(budget.look(self.run_id).committed_microusd) >= sum(one.at_most for one in self.purchases)
+
+    @invariant()
+    def never_more_than_the_limit(self) -> None:
+        if self.limit is not None:
+            assert sum(one.at_most for one in self.purchases) <= self.limit
+
+    def teardown(self) -> None:
+        try:
+            for one in self.busy():
+                assert one.process is not None
+                one.process.kill()
+            for one in self.purchases:
+                self.settle(one, "completed")
+            entries = list(ledger.paid_by(self.run_id))
+            budget.recount(self.run_id, entries)
+            found = budget.look(self.run_id)
+            unknown = sum(int(each.reserved_microusd) for each in entries if each.status == ledger.UNKNOWN)
+            known = sum(int(each.cost_microusd) for each in entries)
+            assert int(found.committed_microusd) == int(found.spent_microusd) == unknown + known
+            assert unknown + known >= sum(one.at_most for one in self.purchases)
+        finally:
+            for one in self.busy():
+                assert one.process is not None
+                one.process.kill()
+
+
+def test_a_run_stays_within_its_budget() -> None:
+    search(Books, examples=40, steps=30)
+
+
+# ---------------------------------------------------------------------- the ledger
+
+
+@dataclass
+class Charge:
+    """A job that the provider took on."""
+
+    job_id: str
+    seed: int
+    run_id: str
+    cost: int = 0
+    state: JobState = field(default_factory=lambda: JobState("waiting"))
+
+
+@dataclass
+class Shop:
+    """A provider that counts what it takes on. It knows no idempotency: what is handed in twice is made twice."""
+
+    name: str
+    limits: Limits | None
+    accepting: Callable[[int], None]
+    about: str = "counts"
+    licence: str = "free"
+    model_version: str = "1"
+    wears: bool = False
+    moody: bool = False
+    call_seconds: float = 30
+    unavailable: str = ""
+    price: int = 60
+    fates: deque[str] = field(default_factory=deque)
+    charges: dict[str, Charge] = field(default_factory=dict)
+    troubles: int = 0
+
+    def parameters(self, product: Item, seed: int) -> dict[str, int | float | str]:
+        return {"shop": self.name, "seed": seed, "product": product.title}
+
+    def estimate(self) -> Estimate:
+        return Estimate(50, self.price, 1000, "a guess")
+
+    def submit(self, order: Order) -> Submission:
+        operation()
+        fate = self.fates.popleft() if self.fates else "accept"
+        if fate.startswith("refuse"):
+            raise RefusedError(fate, final=fate == "refuse for good", stops_run=fate == "refuse all")
+        if fate == "refuse, later":
+            raise RefusedError(fate, retry_after=20)
+        if fate == "no answer, not taken":
+            raise UncertainError(fate)
+        self.accepting(order.seed)
+        charge = Charge(f"{self.name}-job-{len(self.charges)}", order.seed, _here.process.run_id)
+        self.charges[charge.job_id] = charge
+        if fate == "at once":
+            self.end(charge, "completed", 50)
+        operation()
+        if fate == "no answer":
+            raise UncertainError(fate)
+        return Submission(charge.job_id, charge.state if fate == "at once" else None)
+
+    def poll(self, job_id: str) -> JobState:
+        if self.troubles:
+            self.troubles -= 1
+            raise TroubleError("no state now")
+        return self.charges[job_id].state
+
+    def end(self, charge: Charge, how: str, cost: int) -> None:
+        charge.cost = 0 if how in {"gone", "blocked"} else cost
+        status: Any = how.removesuffix(" for good")
+        charge.state = JobState(
+            status,
+            cost_microusd=charge.cost,
+            work_ms=1,
+            image=b"picture",
+            model_version="1",
+            reason=how,
+            final=how.endswith("for good"),
+        )
+
+    def waiting(self) -> list[Charge]:
+        return [charge for charge in self.charges.values() if charge.state.status == "waiting"]
+
+
+@dataclass
+class Child:
+    """A child of the state machine: one product of one run, and the call that is at work on it."""
+
+    state: ProductState
+    began: float = 0
+    running: Process | None = None
+
+    @property
+    def busy(self) -> bool:
+        return self.running is not None and not self.running.over
+
+    @property
+    def over(self) -> bool:
+        return self.state.next in {"save", "record"}
+
+
+class Work(RuleBasedStateMachine):
+    """Three children that want the same two images: one run's, started twice, and another run's."""
+
+    prompt = True
+    variants = 2
+    lives_seconds = 65.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = START
+        number = next(_numbers)
+        self.runs = [f"run-{number}-a", f"run-{number}-b", f"run-{number}-later"]
+        self.limits: dict[str, int | None] = dict.fromkeys(self.runs)
+        self.shop = Shop(f"shop-{number}", None, self.accepting)
+        self.generator = Generator({"catvton": self.shop}, "bucket")
+        rates._kept[rates.rate_id(self.shop.name, "1")] = (math.inf, self.shop.estimate())
+        self.children: list[Child] = []
+
+    @initialize(limited=st.booleans(), one_at_a_time=st.booleans())
+    def begin(self, limited: bool, one_at_a_time: bool) -> None:
+        if one_at_a_time:
+            self.shop.limits = Limits(at_once=1, per_minute=60, job_seconds=90)
+        if limited:
+            self.limits[self.runs[0]] = 2 * self.shop.price
+        self.children = [Child(self.fresh(run)) for run in (self.runs[0], self.runs[0], self.runs[1])]
+
+    def fresh(self, run_id: str) -> ProductState:
+        run = RunContext(
+            run_id=run_id,
+            variants=self.variants,
+            reuse=True,
+            model_photos=[],
+            max_concurrency=1,
+            budget_microusd=self.limits[run_id],
+        )
+        item = Item(
+            index=0,
+            product_id="p",
+            title="Shirt",
+            category="",
+            source="",
+            image_url="",
+            garment="",
+            method="catvton",
+        )
+        return ProductState(
+            run=run,
+            product=item,
+            started_at=self.now,
+            defer_at=self.now + 200,
+            claimed_until=1e12,
+            missing=list(range(1, self.variants + 1)),
+        )
+
+    # what a call does
+
+    def call(self, child: Child) -> ProductState:
+        """Generate, and then of Save what it does to the ledger."""
+        _here.process.run_id = child.state.run.run_id
+        ends = self.now + self.lives_seconds
+        state = self.generator.advance(child.state, lambda: self.now, lambda: ends - self.now)
+        if state.next == "save":
+            for job in state.jobs:
+                if job.status == "staged":
+                    LedgerEntry(ledger.work_id(job.reuse_key), job.attempt).update(
+                        [LedgerEntry.status.set(ledger.SUCCEEDED), LedgerEntry.image_id.set("image")],
+                        condition=LedgerEntry.status.is_in(ledger.STAGED, ledger.SUCCEEDED),
+                    )
+        operation()
+        return state
+
+    def accepting(self, seed: int) -> None:
+        """Check the promise in the moment of the next charge: all before were in vain, as far as one can know."""
+        if self.prompt:
+            *before, last = self.attempts(seed)
+            assert last.status == ledger.INTENT
+            assert all(each.status in ledger.MAY_BE_TRIED_AGAIN for each in before)
+
+    def attempts(self, seed: int) -> list[LedgerEntry]:
+        return ledger.attempts(self.reuse_key(seed))
+
+    def reuse_key(self, seed: int) -> str:
+        from lookbook.reuse import reuse_key  # noqa: PLC0415
+
+        parameters = {"shop": self.shop.name, "seed": seed, "product": "Shirt"}
+        return reuse_key("", "", self.shop.name, "1", parameters)
+
+    # who does it when
+
+    def some(self, test: Callable[[Child], bool]) -> st.SearchStrategy[Child]:
+        return st.sampled_from([child for child in self.children if test(child)])
+
+    def end_call(self, child: Child) -> None:
+        if child.running is not None and child.running.over:
+            child.state = child.running.result or child.state
+            child.running = None
+
+    @precondition(lambda self: any(not child.busy and not child.over for child in self.children))
+    @rule(data=st.data(), operations=st.integers(0, 9))
+    def is_called(self, data: st.DataObject, operations: int) -> None:
+        child = data.draw(self.some(lambda each: not each.busy and not each.over), "called")
+        child.began = self.now
+        child.running = Process(lambda: self.call(child))
+        child.running.go(operations)
+        self.end_call(child)
+
+    @precondition(lambda self: any(child.busy for child in self.children))
+    @rule(data=st.data(), operations=st.integers(1, 9))
+    def goes_on(self, data: st.DataObject, operations: int) -> None:
+        child = data.draw(self.some(lambda each: each.busy), "goes on")
+        assert child.running is not None
+        child.running.go(operations)
+        self.end_call(child)
+
+    @precondition(lambda self: any(child.busy for child in self.children))
+    @rule(data=st.data())
+    def loses_an_answer(self, data: st.DataObject) -> None:
+        child = data.draw(self.some(lambda each: each.busy), "loses its answer")
+        assert child.running is not None
+        child.running.loses_answer = True
+
+    @precondition(lambda self: any(child.busy for child in self.children))
+    @rule(data=st.data(), forgets=st.booleans())
+    def dies(self, data: st.DataObject, forgets: bool) -> None:
+        """Its call is repeated, or it is another pass's child that comes next, which knows nothing."""
+        child = data.draw(self.some(lambda each: each.busy), "dies")
+        assert child.running is not None
+        child.running.kill()
+        child.running = None
+        if forgets:
+            child.state = self.fresh(child.state.run.run_id)
+
+    @rule(seconds=st.sampled_from([1, 5, 29, 31, 91]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        for child in self.children:
+            if child.running is not None:
+                late = self.now > child.running.dies_at if self.prompt else False
+                if late or self.now >= child.began + self.lives_seconds:
+                    child.running.kill()
+                    child.running = None
+
+    @rule(
+        fate=st.sampled_from(
+            ["accept", "at once", "refuse", "refuse for good", "refuse, later", "no answer", "no answer, not taken"]
+        )
+    )
+    def next_order_meets(self, fate: str) -> None:
+        self.shop.fates.append(fate)
+
+    @rule()
+    def next_poll_fails(self) -> None:
+        self.shop.troubles = 1
+
+    @precondition(lambda self: self.shop.waiting())
+    @rule(
+        data=st.data(),
+        how=st.sampled_from(["completed", "completed", "failed", "failed for good", "blocked", "gone"]),
+        cost=st.sampled_from([0, 50, 60]),
+    )
+    def job_ends(self, data: st.DataObject, how: str, cost: int) -> None:
+        charge = data.draw(st.sampled_from(self.shop.waiting()), "ends")
+        self.shop.end(charge, how, cost)
+
+    @precondition(lambda self: not any(child.busy for child in self.children))
+    @rule()
+    def is_counted_again(self) -> None:
+        for run_id in self.runs:
+            budget.recount(run_id, list(ledger.paid_by(run_id)))
+
+    @invariant()
+    def never_more_than_the_limit(self) -> None:
+        for run_id, limit in self.limits.items():
+            if limit is not None:
+                assert self.exposure(run_id) <= limit
+
+    def exposure(self, run_id: str) -> int:
+        mine = [charge for charge in self.shop.charges.values() if charge.run_id == run_id]
+        return sum(self.shop.price if one.state.status in {"waiting", "gone"} else one.cost for one in mine)
+
+    # how it ends
+
+    def teardown(self) -> None:
+        try:
+            if self.children:
+                for child in self.children:
+                    self.recover(child)
+                later = Child(self.fresh(self.runs[2]))
+                self.recover(later)
+                for seed in range(1, self.variants + 1):
+                    self.audit(seed)
+                self.audit_budgets()
+        finally:
+            for child in self.children:
+                if child.running is not None:
+                    child.running.kill()
+
+    def recover(self, child: Child) -> None:
+        """Call a child until it ends, pass after pass: nothing dies any more, and it must not take long."""
+        for each in self.children:
+            if each.running is not None:
+                each.running.kill()
+                each.running = None
+        self.shop.fates.clear()
+        self.shop.troubles = 0
+        for _ in range(100):
+            if child.state.next == "record" and child.state.outcome and child.state.outcome.status == "deferred":
+                budget.recount(child.state.run.run_id, list(ledger.paid_by(child.state.run.run_id)))
+                child.state = self.fresh(child.state.run.run_id)
+            elif child.over:
+                return
+            for charge in self.shop.waiting():
+                self.shop.end(charge, "completed", 50)
+            child.state = Process(lambda: self.call(child)).finish()
+            self.now += max(child.state.wait_seconds, 1)
+        raise AssertionError(f"It waits forever: {child.state}")
+
+    def audit(self, seed: int) -> None:
+        """Hold the provider's book against ours."""
+        entries = self.attempts(seed)
+        charges = {charge.job_id: charge for charge in self.shop.charges.values() if charge.seed == seed}
+        named = {str(each.job_id): each for each in entries if each.job_id}
+        assert len(named) == sum(bool(each.job_id) for each in entries)
+        assert set(named) <= set(charges)
+        for job_id, entry in named.items():
+            assert entry.status not in {ledger.INTENT, ledger.SUBMITTED}
+            assert int(entry.cost_microusd) == charges[job_id].cost
+        nameless = [each for each in entries if not each.job_id]
+        assert all(each.status == ledger.UNKNOWN for each in nameless)
+        assert len(set(charges) - set(named)) <= len(nameless)
+        succeeded = [each for each in entries if each.status == ledger.SUCCEEDED]
+        assert not [each for each in entries if each.status == ledger.STAGED]
+        if not entries[-1].final and entries[-1].status != ledger.BLOCKED:
+            assert succeeded
+        if self.prompt:
+            assert len(succeeded) <= 1
+            assert all(each.status in ledger.MAY_BE_TRIED_AGAIN for each in entries[:-1])
+
+    def audit_budgets(self) -> None:
+        for run_id in self.runs:
+            entries = list(ledger.paid_by(run_id))
+            budget.recount(run_id, entries)
+            found = budget.look(run_id)
+            unknown = sum(int(each.reserved_microusd) for each in entries if each.status == ledger.UNKNOWN)
+            known = sum(int(each.cost_microusd) for each in entries)
+            assert int(found.committed_microusd) == int(found.spent_microusd) == known + unknown
+            assert known + unknown >= sum(one.cost for one in self.shop.charges.values() if one.run_id == run_id)
+
+
+class SlowWork(Work):
+    """The same, but a process may go on after others have taken it for dead."""
+
+    prompt = False
+
+
+def test_work_is_paid_for_once_whoever_dies() -> None:
+    search(Work, examples=40, steps=35)
+
+
+def test_work_is_accounted_for_even_when_the_dead_go_on() -> None:
+    search(SlowWork, examples=25, steps=35)
+
+
