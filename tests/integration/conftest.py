@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,17 @@ class Stack:
         found: list[dict[str, Any]] = self.aws("stepfunctions").list_map_runs(executionArn=arn)["mapRuns"]
         return found
 
+    def plan(self, scrape: Any, **options: Any) -> dict[str, Any]:
+        body = {"name": "test", "scrape": json.dumps(scrape), "options": options}
+        answer = self.call("POST", "/api/runs/plan", json=body)
+        assert answer.status_code == 202, answer.text
+        return self.wait(str(answer.json()["run_id"]))
+
+    def retry(self, run_id: str, **body: Any) -> dict[str, Any]:
+        answer = self.call("POST", f"/api/runs/{run_id}/retry", json=body)
+        assert answer.status_code == 202, answer.text
+        return self.wait(str(answer.json()["run_id"]))
+
     # ------------------------------------------------------------------ what stands behind
 
     def ledger(self, run_id: str) -> list[dict[str, Any]]:
@@ -138,6 +151,11 @@ class Stack:
     def fault(self, service: str, **fault: Any) -> None:
         requests.post(f"{self.known[service]}/_faults", json=fault, timeout=5).raise_for_status()
 
+    def put_picture(self, name: str, data: bytes) -> str:
+        """Let the picture host serve these bytes, and return where."""
+        (self.cloud.folder / "pictures" / name).write_bytes(data)
+        return f"{self.known['pictures_url']}/files/{name}"
+
     def heal(self) -> None:
         for service in ("gpu_url", "fashn_url", "openai_images_url", "pictures_url"):
             requests.delete(f"{self.known[service]}/_faults", timeout=5).raise_for_status()
@@ -148,14 +166,22 @@ class Stack:
 
 @pytest.fixture(scope="session")
 def _deployed() -> Iterator[Stack]:
-    cloud = Cloud(ROOT / ".local/test")
+    cloud = Cloud(ROOT / ".local" / os.environ.get("LOOKBOOK_TEST", "test"))
     cloud.down()
+    files = cloud.folder / "pictures"
+    files.mkdir(parents=True, exist_ok=True)
     known = cloud.up(
         {"GpuConcurrency": "6", "DeferAfterSeconds": "10"},
         {
             "gpu": ["--workers", "8", "--latency", "0.2"],
             "fashn": ["--latency", "0.2", "--per-minute", "100000"],
-            "openai_images": ["--latency", "0.2"],
+            "openai_images": [
+                "--latency",
+                "0.2",
+                "--shutdown-date",
+                f"{datetime.now(UTC) + timedelta(days=20):%Y-%m-%d}",
+            ],
+            "pictures": ["--folder", str(files)],
         },
     )
     stack = Stack(known, cloud)

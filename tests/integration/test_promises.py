@@ -16,7 +16,6 @@ import itertools
 import json
 import math
 import os
-import random
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -50,12 +49,12 @@ from lookbook.providers.base import (
     TroubleError,
     UncertainError,
 )
+from lookbook.reuse import reuse_key
 from lookbook.settings import Settings
 from lookbook.state import Item, ProductState, RunContext
 from lookbook.tables import HistoryEntry, LedgerEntry, LibraryItem, Product, RunsItem
 
 SEARCH_DEEPER = int(os.environ.get("LOOKBOOK_EXAMPLES", "0"))
-MICRO = 1_000
 START = 1_000_000.0
 WRITES = frozenset({"PutItem", "UpdateItem", "DeleteItem"})
 _numbers = itertools.count(1)
@@ -236,9 +235,7 @@ def _engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             patch.setattr(rates, "_kept", {})
             patch.setattr(aws, "s3", lambda: bucket)
             patch.setattr(ledger, "write_intent", _noting_its_end(ledger.write_intent))
-            tables.bind(
-                Settings(bucket="bucket", library_table="library", history_table="history", runs_table="runs")
-            )
+            tables.bind(Settings(bucket="bucket", library_table="library", history_table="history", runs_table="runs"))
             tables.connection()._client = wire  # type: ignore[assignment]  # as much of a client as pynamodb needs
             for model in (LibraryItem, HistoryEntry, RunsItem):
                 model.create_table(wait=False, billing_mode="PAY_PER_REQUEST")
@@ -557,6 +554,9 @@ class Work(RuleBasedStateMachine):
 
     prompt = True
     variants = 2
+    item = Item(
+        index=0, product_id="p", title="Shirt", category="", source="scrape", image_url="", garment="", method="catvton"
+    )
     lives_seconds = 65.0
 
     def __init__(self) -> None:
@@ -587,19 +587,10 @@ class Work(RuleBasedStateMachine):
             max_concurrency=1,
             budget_microusd=self.limits[run_id],
         )
-        item = Item(
-            index=0,
-            product_id="p",
-            title="Shirt",
-            category="",
-            source="",
-            image_url="",
-            garment="",
-            method="catvton",
-        )
         return ProductState(
             run=run,
-            product=item,
+            product=self.item,
+            next="generate",
             started_at=self.now,
             defer_at=self.now + 200,
             claimed_until=1e12,
@@ -631,13 +622,8 @@ class Work(RuleBasedStateMachine):
             assert all(each.status in ledger.MAY_BE_TRIED_AGAIN for each in before)
 
     def attempts(self, seed: int) -> list[LedgerEntry]:
-        return ledger.attempts(self.reuse_key(seed))
-
-    def reuse_key(self, seed: int) -> str:
-        from lookbook.reuse import reuse_key  # noqa: PLC0415
-
-        parameters = {"shop": self.shop.name, "seed": seed, "product": "Shirt"}
-        return reuse_key("", "", self.shop.name, "1", parameters)
+        parameters = self.shop.parameters(self.item, seed)
+        return ledger.attempts(reuse_key("", "", self.shop.name, self.shop.model_version, parameters))
 
     # who does it when
 
@@ -815,3 +801,214 @@ def test_work_is_accounted_for_even_when_the_dead_go_on() -> None:
     search(SlowWork, examples=25, steps=35)
 
 
+# ---------------------------------------------------------------------- the lanes
+
+
+class Lane(RuleBasedStateMachine):
+    """Takers that come, go, die and lose answers; time stands still while one of them is at it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = f"lane-{next(_numbers)}"
+        self.now = START
+        self.limits: Limits | None = None
+        self.closed_until = 0.0
+        self.last_taken = -math.inf
+        self.held: dict[str, float] = {}
+        self.given_back: list[str] = []
+        self.takers: list[Process] = []
+
+    @initialize(
+        limits=st.sampled_from([None, Limits(1, 60, 30), Limits(2, 10, 30), Limits(2, 120, 5), Limits(3, 60, 90)])
+    )
+    def begin(self, limits: Limits | None) -> None:
+        self.limits = limits
+
+    def take(self, token: str) -> None:
+        closed_until = self.closed_until
+        wait = lanes.take(self.name, self.limits, token, self.now)
+        assert wait >= 0
+        if wait == 0:
+            assert self.now >= closed_until
+            if self.limits is not None:
+                assert self.now >= self.last_taken + 60 / self.limits.per_minute
+                self.last_taken = self.now
+                self.held[token] = self.now + self.limits.job_seconds
+                assert len(self.unexpired()) <= self.limits.at_once
+
+    def unexpired(self) -> list[str]:
+        return [token for token, ends in self.held.items() if ends > self.now]
+
+    def busy(self) -> list[Process]:
+        return [each for each in self.takers if not each.over]
+
+    @rule(operations=st.sampled_from([0, 1, 2, 9, 9, 9]))
+    def takes(self, operations: int) -> None:
+        token = f"token{next(_numbers)}"
+        self.takers.append(Process(lambda: self.take(token)))
+        self.takers[-1].go(operations)
+
+    @precondition(lambda self: self.busy())
+    @rule(data=st.data(), operations=st.integers(1, 3), what=st.sampled_from(["goes on", "loses its answer", "dies"]))
+    def taker(self, data: st.DataObject, operations: int, what: str) -> None:
+        one = data.draw(st.sampled_from(self.busy()), "taker")
+        if what == "dies":
+            one.kill()
+        else:
+            one.loses_answer = what == "loses its answer"
+            one.go(operations)
+
+    @precondition(lambda self: self.held or self.given_back)
+    @rule(data=st.data(), answer_is_lost=st.booleans())
+    def gives_back(self, data: st.DataObject, answer_is_lost: bool) -> None:
+        """A place that is held, or once more one that was given back or has expired."""
+        token = data.draw(st.sampled_from([*self.held, *self.given_back]), "given back")
+        giving = Process(lambda: lanes.give_back(self.name, self.limits, token))
+        giving.loses_answer = answer_is_lost
+        giving.finish()
+        self.held.pop(token, None)
+        self.given_back.append(token)
+
+    @rule(seconds=st.sampled_from([0, 3, 40]))
+    def is_closed(self, seconds: float) -> None:
+        lanes.close(self.name, self.now + seconds)
+        self.closed_until = max(self.closed_until, self.now + seconds)
+
+    @precondition(lambda self: not self.busy())
+    @rule(seconds=st.sampled_from([0.5, 1, 2, 6, 31]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @invariant()
+    def every_lease_is_kept(self) -> None:
+        leases: dict[str, float] = lanes._lane(self.name).leases.attribute_values
+        unexpired = [token for token, ends in leases.items() if ends > self.now]
+        assert set(self.unexpired()) <= set(unexpired)
+        assert self.limits is None or len(unexpired) <= self.limits.at_once
+
+    def teardown(self) -> None:
+        for taker in self.busy():
+            taker.kill()
+        # What nobody holds any more ends with what it was taken for, also for those of whom nobody knows.
+        if self.limits is not None:
+            self.now += self.limits.job_seconds
+        self.now = max(self.now + 6, self.closed_until)
+        assert lanes.take(self.name, self.limits, "newcomer", self.now) == 0
+
+
+def test_a_provider_gets_no_more_than_it_allows() -> None:
+    search(Lane, examples=60, steps=30)
+
+
+# ---------------------------------------------------------------------- the claims
+
+
+class Claims(RuleBasedStateMachine):
+    """Runs that claim the same product, by a model of what each call may change."""
+
+    runs = st.sampled_from(["run a", "run b", "run c"])
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = START
+        self.item = Work.item.model_copy(update={"product_id": f"product-{next(_numbers)}"})
+        self.holder: str | None = None
+        self.until = 0.0
+        self.filled: set[int] = set()
+        self.sure: dict[str, float] = {}
+        self.waiting: list[tuple[Process, Callable[[Any], None]]] = []
+
+    def found(self) -> dict[str, Any]:
+        product = library.get_product(self.item.product_id, consistent=True)
+        return {} if product is None else product.to_simple_dict()
+
+    def does(self, work: Callable[[], Any], effect: Callable[[Any], None], answer_is_lost: bool) -> None:
+        """Call the library; if its answer gets lost, the call is repeated later, when others may have called."""
+        calling = Process(work)
+        if answer_is_lost:
+            calling.loses_answer = True
+            self.once(calling, effect)
+            self.waiting.append((calling, effect))
+        else:
+            self.once(calling, effect)
+
+    def once(self, calling: Process, effect: Callable[[Any], None]) -> None:
+        before, model = self.found(), (self.holder, self.until)
+        calling.go()
+        effect(calling.result if calling.over else ...)
+        after = self.found()
+        if model == (self.holder, self.until):
+            assert after == before
+        assert after.get("claimed_by") == self.holder
+        assert self.holder is None or after["claim_expires_at"] == self.until
+
+    @precondition(lambda self: self.waiting)
+    @rule()
+    def answer_comes_late(self) -> None:
+        self.once(*self.waiting.pop(0))
+
+    @rule(run_id=runs, reuse=st.sampled_from([True, True, False]), answer_is_lost=st.booleans())
+    def claims(self, run_id: str, reuse: bool, answer_is_lost: bool) -> None:
+        now = self.now
+
+        def effect(answer: Any) -> None:
+            free = self.holder is None or self.holder == run_id or self.until < now
+            gets_it = free and not (reuse and self.filled >= {1, 2})
+            if answer is not ...:
+                assert (answer is not None) == gets_it
+            if gets_it:
+                self.holder, self.until = run_id, now + library.CLAIM_SECONDS
+                if answer is not ...:
+                    self.sure[run_id] = self.until
+
+        moment = datetime.fromtimestamp(now, UTC)
+        self.does(lambda: library.claim(self.item, run_id, 2, moment, reuse=reuse), effect, answer_is_lost)
+
+    @rule(run_id=runs, seconds=st.sampled_from([61, 90]), answer_is_lost=st.booleans())
+    def renews(self, run_id: str, seconds: float, answer_is_lost: bool) -> None:
+        until = self.now + seconds
+
+        def effect(_: Any) -> None:
+            if self.holder == run_id:
+                self.until = until
+                if self.sure.get(run_id, 0) >= self.now:  # else it may have been taken over, and it cannot tell
+                    self.sure[run_id] = until
+
+        self.does(lambda: library.renew(self.item.product_id, run_id, until), effect, answer_is_lost)
+
+    @rule(run_id=runs, answer_is_lost=st.booleans())
+    def releases(self, run_id: str, answer_is_lost: bool) -> None:
+        self.sure.pop(run_id, None)
+
+        def effect(_: Any) -> None:
+            self.sure.pop(run_id, None)
+            if self.holder == run_id:
+                self.holder, self.until = None, 0.0
+
+        self.does(lambda: library.release(self.item.product_id, run_id), effect, answer_is_lost)
+
+    @precondition(lambda self: self.found())
+    @rule(variant=st.sampled_from([1, 2]))
+    def gets_an_image(self, variant: int) -> None:
+        Product(self.item.product_id, tables.PRODUCT).update([Product.variants.add({variant})])
+        self.filled.add(variant)
+
+    @rule(seconds=st.sampled_from([1, 30, 60, 61]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @invariant()
+    def one_holds_it(self) -> None:
+        assert sum(until >= self.now for until in self.sure.values()) <= 1
+
+    def teardown(self) -> None:
+        for calling, _ in self.waiting:
+            calling.kill()
+        # Whoever held it, after it has expired another gets it.
+        moment = datetime.fromtimestamp(max(self.now, self.until) + 1, UTC)
+        assert library.claim(self.item, "newcomer", 2, moment, reuse=False) is not None
+        assert self.found()["claimed_by"] == "newcomer"
+
+
+def test_one_run_at_a_time_holds_a_product() -> None:
+    search(Claims, examples=60, steps=30)

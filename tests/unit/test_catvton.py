@@ -177,9 +177,7 @@ def test_a_completed_job_brings_its_picture_and_its_price(prefix: str) -> None:
         {"status": "COMPLETED", "output": {"image": "no base64!"}, "executionTime": 700},
         pytest.param(
             {"status": "COMPLETED", "output": {"image": "é"}, "executionTime": 700},
-            marks=pytest.mark.xfail(
-                strict=True, reason="bug: b64decode raises a plain ValueError here"
-            ),
+            marks=pytest.mark.xfail(strict=True, reason="bug: b64decode raises a plain ValueError here"),
         ),
         {"status": "COMPLETED", "output": {"image": None}, "executionTime": 700},
         {"status": "COMPLETED", "output": "text", "executionTime": 700},

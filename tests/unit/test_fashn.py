@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import urllib3
 
+from lookbook.errors import ProviderError, SourceImageError
 from lookbook.fetch import SourceUnavailableError
 from lookbook.providers import fashn
-from lookbook.errors import ProviderError, SourceImageError
 from lookbook.providers.base import RefusedError, TroubleError, UncertainError
 from lookbook.providers.fashn import Fashn
 from tests.unit.fakes import CUT_OFF, KEY, NEVER_SENT, Answer, Wire, a_product, an_order, method_settings, words_of

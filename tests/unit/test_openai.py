@@ -15,7 +15,7 @@ import httpx2
 import pytest
 
 from lookbook.errors import ProviderError
-from lookbook.providers.base import JobState, RefusedError, Submission, TroubleError, UncertainError
+from lookbook.providers.base import WRITE_SECONDS, JobState, RefusedError, Submission, TroubleError, UncertainError
 from lookbook.providers.openai import EDIT, OpenAi, prompt
 from lookbook.reuse import reuse_key
 from tests.unit.fakes import KEY, a_product, an_order, method_settings
@@ -220,19 +220,19 @@ def test_exactly_one_request_goes_out(
     assert len(service.requests) == 1
 
 
-def test_it_waits_longer_than_a_picture_takes_and_less_than_the_function_may_run(service: OpenAiService) -> None:
+def test_it_waits_longer_than_a_picture_takes(service: OpenAiService) -> None:
     cover()
     [request] = service.requests
-    assert request.extensions["timeout"]["read"] == 100
-    assert provider().call_seconds > 100
+    assert 80 <= request.extensions["timeout"]["read"] < provider().call_seconds
 
 
-@pytest.mark.xfail(strict=True, reason="bug: connect, write and pool may take 100 s each, besides the 100 s of reading")
+@pytest.mark.xfail(strict=True, reason="bug: connecting and writing may take 100 s each, before the 100 s of reading")
 def test_no_call_takes_longer_than_it_says(service: OpenAiService) -> None:
     # After `call_seconds` another process takes this one for dead, and pays again.
     cover()
     [request] = service.requests
-    assert sum(request.extensions["timeout"].values()) <= provider().call_seconds
+    longest = sum(request.extensions["timeout"][part] for part in ("connect", "write", "read"))
+    assert longest + WRITE_SECONDS <= provider().call_seconds
 
 
 # --- what comes back -----------------------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ def test_what_is_not_told_of_the_tokens_is_text(service: OpenAiService, usage: d
         pytest.param({}, marks=pytest.mark.xfail(strict=True, reason="bug: usage without tokens counts as $0")),
         pytest.param("much", marks=pytest.mark.xfail(strict=True, reason="bug: usage that is text counts as $0")),
         pytest.param(
-            {"input_tokens": "many", "output_tokens": 1},
+            {"input_tokens": 1, "output_tokens": "many"},
             marks=pytest.mark.xfail(strict=True, reason="bug: ValueError out of submit after a paid call"),
         ),
     ],
@@ -299,10 +299,12 @@ def test_an_answer_without_an_id_has_one_all_the_same(service: OpenAiService) ->
         [{"b64_json": None}],
         [{"b64_json": "no base64!"}],
         pytest.param(
+            {"0": {"b64_json": PICTURE}},
+            marks=pytest.mark.xfail(strict=True, reason="bug: KeyError out of submit after a paid call"),
+        ),
+        pytest.param(
             [{"b64_json": "é"}],
-            marks=pytest.mark.xfail(
-                strict=True, reason="bug: b64decode raises a plain ValueError here"
-            ),
+            marks=pytest.mark.xfail(strict=True, reason="bug: b64decode raises a plain ValueError here"),
         ),
         pytest.param(
             [{"b64_json": 7}],
@@ -363,10 +365,6 @@ def test_a_refusal_buys_nothing(
         pytest.param(
             httpx2.ConnectTimeout("slow"),
             marks=pytest.mark.xfail(strict=True, reason="bug: APITimeoutError is caught before its cause is looked at"),
-        ),
-        pytest.param(
-            httpx2.LocalProtocolError("Illegal header value"),
-            marks=pytest.mark.xfail(strict=True, reason="bug: a request that cannot even be written counts as sent"),
         ),
         pytest.param(
             httpx2.UnsupportedProtocol("Request URL is missing an 'http://' or 'https://' protocol."),

@@ -14,7 +14,7 @@ from lookbook import aws, plan
 from lookbook.errors import InputError
 from lookbook.plan import PlanLine
 from lookbook.state import Item
-from lookbook.tables import Run
+from lookbook.tables import Outcome, Run
 from tests.unit.fakes import a_product
 
 
@@ -94,7 +94,7 @@ def test_what_a_stopped_run_has_not_begun_is_shown_as_it_ended(
     monkeypatch: pytest.MonkeyPatch, finished: bool, stopped: str | None, shown: str, reason: str
 ) -> None:
     # Given a run with one product that needs work, and has no outcome
-    monkeypatch.setattr(plan.Outcome, "batch_get", lambda _: [])
+    monkeypatch.setattr(Outcome, "batch_get", lambda _: [])
     run = Run("20261121T101502-3f9a2c1b", "run", finished_at="2026-11-21T10:20:00Z" if finished else None)
     run.stop_status, run.stop_reason = stopped, "The run's budget is used up." if stopped else None
     lines = [
@@ -111,9 +111,15 @@ def test_what_a_stopped_run_has_not_begun_is_shown_as_it_ended(
 
 
 def test_an_outcome_wins_over_how_the_run_was_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = {"images_generated": 2, "images_reused": 1, "cost_microusd": 6820, "work_ms": 0, "reason": ""}
-    outcome = plan.Outcome(RUN.run_id, plan.outcome_key("p0"), status="generated", **made)
-    monkeypatch.setattr(plan.Outcome, "batch_get", lambda _: [outcome])
+    made: dict[str, Any] = {
+        "images_generated": 2,
+        "images_reused": 1,
+        "cost_microusd": 6820,
+        "work_ms": 0,
+        "reason": "",
+    }
+    outcome = Outcome(RUN.run_id, plan.outcome_key("p0"), status="generated", **made)
+    monkeypatch.setattr(Outcome, "batch_get", lambda _: [outcome])
     run = Run("r", "run", finished_at="2026-11-21T10:20:00Z", stop_status="over_budget", stop_reason="Stopped.")
     data = plan.dump(PlanLine(index=0, product_id="p0", title="Shirt", decision="work"))
 

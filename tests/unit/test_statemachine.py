@@ -9,6 +9,12 @@ from typing import Any
 
 import pytest
 
+from lookbook import fetch, generate, runs, tables
+from lookbook.providers.catvton import Catvton
+from lookbook.providers.fashn import Fashn
+from lookbook.providers.openai import OpenAi
+from lookbook.state import Outcome
+
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "statemachine/pipeline.asl.json").read_text()
 MACHINE: dict[str, Any] = json.loads(TEXT)
@@ -93,8 +99,31 @@ def test_errors_are_matched_by_names_that_every_engine_knows(which: str, name: s
 def test_a_failed_step_of_a_product_is_recorded(name: str) -> None:
     failed = CHILD["States"][CHILD["States"][name]["Catch"][0]["Next"]]
     assert failed["Parameters"]["status"] == "failed"
+    plain = {key.removesuffix(".$") for key in failed["Parameters"]}
+    assert plain == set(Outcome.model_fields), "Record reads all of them"
     assert failed["ResultPath"] == "$.outcome"
     assert failed["Next"] == "Record"
+
+
+def test_what_is_recorded_is_what_finish_and_the_forecast_read() -> None:
+    item = CHILD["States"]["Record"]["Parameters"]["Item"]
+    assert set(item) == set(tables.Outcome.get_attributes()) - {"listing", "paid_by"}
+    assert item["method"] == {"S.$": "$.product.method"}
+    assert item["work"] == {"S.$": "$.outcome.work"}
+    numbers = {name for name in item if "N.$" in item[name]}
+    assert numbers == {"images_generated", "images_reused", "cost_microusd", "work_ms"}
+
+
+@pytest.mark.parametrize(
+    ("choice", "wait", "goes_on"), [("Checked", "WaitForClaim", "Check"), ("Generated", "WaitForProvider", "Generate")]
+)
+def test_a_wait_is_as_long_as_was_asked_for_and_comes_back(choice: str, wait: str, goes_on: str) -> None:
+    by_next = {rule["StringEquals"]: rule["Next"] for rule in CHILD["States"][choice]["Choices"]}
+    assert by_next["wait"] == wait
+    waiting = CHILD["States"][wait]
+    assert waiting["Type"] == "Wait"
+    assert waiting["SecondsPath"] == "$.wait_seconds"
+    assert waiting["Next"] == goes_on
 
 
 def test_a_product_ends_only_recorded_or_red() -> None:
@@ -108,6 +137,11 @@ def test_the_run_is_green_only_by_way_of_finish() -> None:
     assert greens == {"Succeeded", "Duplicate"}
     into_succeeded = {name for name, state in MACHINE["States"].items() if "Succeeded" in following(state)}
     assert into_succeeded == {"Finished"}
+    by_end = {rule["StringEquals"]: rule["Next"] for rule in MACHINE["States"]["Finished"]["Choices"]}
+    assert {end for end, name in by_end.items() if name == "Succeeded"} == {runs.SUCCEEDED, runs.PLANNED}
+    assert by_end[runs.PARTIAL] == "Partial"
+    assert runs.FAILED not in by_end
+    assert MACHINE["States"]["Finished"]["Default"] == "Failed"
     for name in ("Ingest", "Products"):
         assert MACHINE["States"][name]["Catch"][0]["Next"] == "Finish"
 
@@ -121,10 +155,30 @@ def test_one_childs_crash_does_not_stop_the_map_because_finish_counts() -> None:
 
 
 def test_a_child_defers_early_enough_for_an_express_workflow() -> None:
-    states = CHILD["States"]
-    highest = int(re.search(r"DeferAfterSeconds:.*?MaxValue: (\d+)", TEMPLATE, re.DOTALL)[1])  # type: ignore[index]  # it is there
-    longest_wait = 15
-    assert highest + longest_wait + states["Generate"]["TimeoutSeconds"] <= EXPRESS_SECONDS
+    block = re.search(r"\n  DeferAfterSeconds:\n(.*?)\n  \w", TEMPLATE, re.DOTALL)
+    assert block is not None
+    default, highest = (int(re.findall(rf"{name}: (\d+)", block[1])[0]) for name in ("Default", "MaxValue"))
+    assert default <= highest
+    assert highest + generate.MAX_WAIT_SECONDS + CHILD["States"]["Generate"]["TimeoutSeconds"] <= EXPRESS_SECONDS
+
+
+@pytest.mark.parametrize("provider", [Catvton, Fashn, OpenAi])
+def test_generate_may_run_long_enough_for_a_call_after_fetching_its_picture(
+    provider: type[Catvton | Fashn | OpenAi],
+) -> None:
+    """Else no call would ever be begun, and each product put off for ever."""
+    cold_start, reads_and_writes = 5, 5
+    function = own_timeout("Generate")
+    assert function > provider.call_seconds + fetch.MAX_SECONDS + cold_start + reads_and_writes
+    assert CHILD["States"]["Generate"]["TimeoutSeconds"] > function
+
+
+def own_timeout(function: str) -> int:
+    """Seconds that a function may run."""
+    block = re.search(rf"\n  {function}Function:\n(.*?)\n\n", TEMPLATE, re.DOTALL)
+    assert block is not None
+    own = re.search(r"\n      Timeout: (\d+)", block[1])
+    return int(own[1] if own else 30)
 
 
 @pytest.mark.parametrize(("which", "name"), TASKS)
@@ -134,10 +188,7 @@ def test_a_task_waits_longer_than_its_function_may_run(which: str, name: str) ->
     if function is None:
         assert name == "Record"
         return
-    block = re.search(rf"\n  {function[1]}Function:\n(.*?)\n\n", TEMPLATE, re.DOTALL)
-    assert block is not None
-    own = re.search(r"\n      Timeout: (\d+)", block[1])
-    assert task["TimeoutSeconds"] > int(own[1] if own else 30)
+    assert task["TimeoutSeconds"] > own_timeout(function[1])
 
 
 def test_the_machines_role_may_do_what_the_machine_does() -> None:

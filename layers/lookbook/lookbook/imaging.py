@@ -81,8 +81,8 @@ def normalise(data: bytes, longest_side: int = 2048) -> Picture:
 def dhash(data: bytes) -> str:
     """Return the difference hash of a picture: 64 bits as 16 hexadecimal digits; it is `normalise(data, 1024).dhash`.
 
-    A bit is set where, of 9 x 8 grey pixels, one is darker than its neighbour to the right; row by row, the first bit is
-    the highest. Pictures that look the same have hashes that differ in few bits, whatever their size, format and
+    A bit is set where, of 9 x 8 grey pixels, one is darker than its neighbour to the right; row by row, the first bit
+    is the highest. Pictures that look the same have hashes that differ in few bits, whatever their size, format and
     compression: see duplicates.py. Colour is not seen. Raises ImageError as `normalise` does.
     Source: Neal Krawetz, "Kind of Like That", 2013, hackerfactor.com/blog/?/archives/529-Kind-of-Like-That.html.
     """
@@ -90,8 +90,8 @@ def dhash(data: bytes) -> str:
 
 
 def _difference_hash(image: Image.Image) -> str:
-    # Of Pillow's filters, Lanczos tells pictures on white apart best, and best stands a change of size. It takes 2 ms at
-    # 1024 pixels and 8 ms at 2048; `reducing_gap` would make that a quarter, and three times the bits waver.
+    # Of Pillow's filters, Lanczos tells pictures on white apart best and minds a change of size least. It takes 2 ms at
+    # 1024 pixels and 8 ms at 2048; `reducing_gap` would make that a quarter, and two or three times the bits waver.
     grey = image.convert("L").resize((_HASH_WIDTH, _HASH_HEIGHT), Image.Resampling.LANCZOS).tobytes()
     bits = 0
     for start in range(0, len(grey), _HASH_WIDTH):
