@@ -63,6 +63,13 @@ GARMENTS: list[tuple[str, str]] = [
     ("Stone Washed Denim Shorts", BOTTOMS),
 ]
 
+# Products that nobody wears and that have no picture: they get a cover from their title.
+COURSES = [
+    ("hotmart:698441", "Confeitaria Artesanal em Casa"),
+    ("hotmart:712093", "Yoga para Iniciantes"),
+    ("hotmart:745510", "Fotografía de Producto con el Móvil"),
+]
+
 
 def garment(number: int) -> tuple[str, str]:
     """Return title and category of the supplier's product number such-and-such; after the list, new editions of it."""
@@ -100,6 +107,11 @@ def cj_scrape(pictures_url: str, numbers: range) -> dict[str, Any]:
         )
     data = {"pageNum": 1, "pageSize": len(products), "total": len(products), "list": products}
     return {"code": 200, "result": True, "message": "Success", "data": data}
+
+
+def courses() -> list[dict[str, Any]]:
+    """Return the courses as a scrape's products."""
+    return [{"product_id": product_id, "title": title, "category": "Education"} for product_id, title in COURSES]
 
 
 def plain_scrape(pictures_url: str, numbers: range) -> list[dict[str, Any]]:

@@ -1,4 +1,7 @@
-"""The demo: two stores' scrapes on a local cloud of their own. The second store reuses what the first one paid for."""
+"""The demo: two stores' scrapes on a local cloud of their own, planned before and accounted for after.
+
+The second store reuses what the first one paid for.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,13 @@ from local import catalogue
 from local.art import contact_sheet
 from local.cloud import ROOT, Cloud, CloudError, say
 from local.seed import seed_model_photos
-from lookbook_cli.render import run_table
+from lookbook_cli.render import ledger_sums_table, run_table
 
 FOLDER = ROOT / "demo"
 FIRST_STORE = range(40)
 SECOND_STORE = range(8, 48)
 ON_THE_SHEET = 24
+BUDGET_USD = 5
 
 
 def main() -> int:
@@ -48,30 +52,38 @@ def main() -> int:
 
 def show(console: Console, cloud: Cloud, known: dict[str, Any], started: float) -> int:
     FOLDER.mkdir(exist_ok=True)
+    first_scrape = catalogue.plain_scrape(known["pictures_url"], FIRST_STORE) + catalogue.courses()
     stores = {
-        "store-1.json": catalogue.cj_scrape(known["pictures_url"], FIRST_STORE),
-        "store-2.json": catalogue.plain_scrape(known["pictures_url"], SECOND_STORE),
+        "store-1.json": {"products": first_scrape, "options": {"max_cost_usd": BUDGET_USD}},
+        "store-2.json": catalogue.cj_scrape(known["pictures_url"], SECOND_STORE),
     }
     for name, scrape in stores.items():
         (FOLDER / name).write_text(json.dumps(scrape, indent=1))
+    console.print("\n2. What would it cost? lookbook run demo/store-1.json --plan   (40 garments and 3 courses)")
+    lookbook(cloud, "run", os.path.relpath(FOLDER / "store-1.json"), "--plan")
     runs = []
     for number, (name, about) in enumerate(
-        [("store-1.json", "40 products nobody has images of"), ("store-2.json", "40 products, 32 of them the same")]
+        [
+            ("store-1.json", f"within the budget of {BUDGET_USD} dollars that the file sets"),
+            ("store-2.json", "40 products, 32 of them the same"),
+        ]
     ):
-        console.print(f"\n{number + 2}. lookbook run demo/{name}   ({about})")
+        console.print(f"\n{number + 3}. lookbook run demo/{name}   ({about})")
         runs.append(run(cloud, FOLDER / name))
 
     console.print("\n[bold]Both runs side by side[/bold]")
     console.print(run_table(runs, ["store 1", "store 2"]))
     first, second = runs
-    charges = requests.get(f"{known['gpu_url']}/_charges", timeout=10).json()["count"]
+    console.print("[bold]The ledger[/bold]: what both runs bought, and what the providers say that they sold")
+    charged = {service: charges(known, service) for service in ("gpu", "openai_images")}
+    console.print(ledger_sums_table([*bought(first, "store 1"), *bought(second, "store 2")]))
     console.print(
-        f"Store 2 reused {second['counts']['reused']} products and paid for {second['counts']['generated']}: "
-        f"{second['saved_work_seconds']:.0f} GPU seconds and ${second['saved_usd']:.4f} saved. "
-        f"The GPU was paid for {charges} images, one for each that the library holds."
+        f"The GPU's stand-in has charged {charged['gpu']} images and OpenAI's {charged['openai_images']}, one for each "
+        f"that the library holds.\nStore 2 reused {second['counts']['reused']} products, paid for "
+        f"{second['counts']['generated']}, and saved ${second['saved_usd']:.4f}."
     )
     product = catalogue.product_id(SECOND_STORE[0])
-    console.print(f"\n4. One product: lookbook get {product}")
+    console.print(f"\n5. One product: lookbook get {product}")
     lookbook(cloud, "get", product)
     sheet = FOLDER / "contact-sheet.jpg"
     draw_sheet(cloud, first, sheet)
@@ -80,8 +92,16 @@ def show(console: Console, cloud: Cloud, known: dict[str, Any], started: float) 
         "The stand-in for the GPU lays the garment over the model photo, hence PREVIEW; a real one tries it on."
     )
     console.print(f"\nDone in {time.monotonic() - started:.0f} s. Nothing is left running. Next: make up.")
-    paid_once = charges == first["images_generated"] + second["images_generated"]
+    paid_once = sum(charged.values()) == first["images_generated"] + second["images_generated"]
     return 0 if paid_once and all(each["status"] == "succeeded" for each in runs) else 1
+
+
+def bought(run: dict[str, Any], store: str) -> list[dict[str, Any]]:
+    return [{**row, "provider": f"{store}, {row['provider']}"} for row in run["ledger"]]
+
+
+def charges(known: dict[str, Any], service: str) -> int:
+    return int(requests.get(f"{known[f'{service}_url']}/_charges", timeout=10).json()["count"])
 
 
 def run(cloud: Cloud, scrape: Path) -> dict[str, Any]:

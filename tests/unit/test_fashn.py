@@ -137,10 +137,7 @@ def test_a_refusal_in_no_words_of_its_own_is_a_refusal_all_the_same(body: bytes)
         Answer(200, b"<html>"),
         Answer(200, []),
         Answer(200, {"id": None, "error": "InternalServerError"}),
-        pytest.param(
-            Answer(200, {"id": ""}),
-            marks=pytest.mark.xfail(strict=True, reason="bug: an empty id is taken, and can never be polled"),
-        ),
+        pytest.param(Answer(200, {"id": ""})),
         *CUT_OFF,
     ],
 )
@@ -176,7 +173,6 @@ def test_the_key_is_in_no_error(answer: Answer | Exception) -> None:
     assert KEY not in words_of(caught.value)
 
 
-@pytest.mark.xfail(strict=True, reason="bug: http.client repeats a header that it cannot send, the key in it")
 def test_a_key_with_a_line_break_after_it_is_not_told_to_anyone() -> None:
     # Given a secret that ends with a line break, and a real pool, which refuses the header before it opens a socket
     settings = method_settings(fashn_base_url="http://fashn.invalid")

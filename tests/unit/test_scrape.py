@@ -628,7 +628,7 @@ def test_a_broken_line_is_a_broken_product(read: Read) -> None:
         "Line 5 is not UTF-8 text.",
         "Line 6 is not valid JSON: a number, a character or the nesting in it is beyond what JSON readers take.",
         "Line 7 is not valid JSON: a number, a character or the nesting in it is beyond what JSON readers take.",
-        "A product must be an object with an id, a title and an image; this is a number.",
+        "A product must be an object with an id and a title; this is a number.",
         "p7",
     ]
 

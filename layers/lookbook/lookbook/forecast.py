@@ -34,7 +34,7 @@ def sum_up(run: Run, providers: Mapping[str, Provider], settings: MethodSettings
         asked += len(keys)
         if keys:
             products[str(outcome.method)] += 1
-            work.setdefault(str(outcome.method), set()).update(keys - seen)
+            work.setdefault(str(outcome.method), set()).update(keys)
             seen |= keys
         linked += int(outcome.images_reused) if outcome.status in {"linked", "planned"} else 0
     methods = [

@@ -103,7 +103,7 @@ class Generator:
                 update={
                     "work": " ".join(work),
                     "images_generated": len(work),
-                    "images_reused": told.images_reused + sum(job.status == "linked" for job in jobs),
+                    "images_reused": sum(job.status == "linked" for job in jobs),
                     "cost_microusd": estimate.microusd * len(work),
                     "work_ms": estimate.ms * len(work),
                 }
@@ -216,6 +216,8 @@ class _Turn:
         last = attempts[-1] if attempts else None
         if last is None or (last.status in ledger.MAY_BE_TRIED_AGAIN and not last.final):
             return job
+        if last.status == ledger.INTENT and self.clock() > float(last.expires_at or 0):
+            return job  # its writer has died
         if last.status == ledger.BLOCKED and self.provider.moody and not job.reseeded:
             return self.foresee(self.reseeded(job))
         status = {ledger.BLOCKED: "blocked", ledger.FAILED: "failed"}.get(last.status, "linked")
@@ -248,8 +250,8 @@ class _Turn:
         provider, token = self.provider, uuid.uuid4().hex
         if self.stop is not None:
             return self.stopped(job, self.stop), None
-        if self.closed:
-            return job, None
+        if self.closed or self.clock() >= self.state.defer_at:
+            return job, None  # what is left of the child's five minutes is for what is paid for
         if wait := lanes.take(provider.name, provider.limits, token, self.clock()):
             self.close(wait)
             return job.model_copy(update={"reason": f"{provider.name} takes no more at the moment."}), None
@@ -347,6 +349,8 @@ class _Turn:
         try:
             return self.provider.poll(job_id) if job_id else None
         except TroubleError as error:
+            if error.bad_key:
+                aws.secret.cache_clear()  # it may have been replaced since we read it
             logger.info("provider gave no state", extra={"job_id": job_id, "reason": str(error)})
             return None
 

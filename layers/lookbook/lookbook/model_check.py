@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lookbook import aws, notices
+from lookbook.providers.http import read_key
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -30,7 +32,7 @@ class ModelCheck:
         import openai  # noqa: PLC0415 - it takes 0.35 s to import
 
         model = self.settings.open_ai_model
-        key = aws.secret(self.settings.open_ai_key_secret)
+        key = read_key(partial(aws.secret, self.settings.open_ai_key_secret))
         url = self.settings.open_ai_base_url
         client = openai.OpenAI(api_key=key, base_url=url, max_retries=0, timeout=TIMEOUT_SECONDS)
         try:

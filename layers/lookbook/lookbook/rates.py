@@ -56,6 +56,6 @@ def _read(key: str, provider: Provider) -> Estimate:
     if images < ENOUGH_IMAGES:
         return configured
     microusd = round(rate.cost_microusd / images)
-    margin = configured.most_microusd / configured.microusd
+    margin = configured.most_microusd / max(1, configured.microusd)
     ms = round(rate.work_ms / images) or configured.ms
     return Estimate(microusd, round(microusd * margin), ms, f"measured over {images:,} images")

@@ -370,9 +370,7 @@ def _read_entry(index: int, entry: Any) -> Product | Rejection:
     if isinstance(entry, _Unreadable):
         return _rejection(index, entry.reason, entry.part)
     if not isinstance(entry, dict):
-        return _rejection(
-            index, f"A product must be an object with an id, a title and an image; this is {_kind(entry)}."
-        )
+        return _rejection(index, f"A product must be an object with an id and a title; this is {_kind(entry)}.")
     try:
         item = _Item.model_validate(entry)
     except ValidationError as error:

@@ -48,7 +48,11 @@ class UncertainError(ProviderError):
 
 
 class TroubleError(ProviderError):
-    """A job's state could not be read this time; it can be asked for again at no cost."""
+    """A job's state could not be read this time; it can be asked for again at no cost. `bad_key` as above."""
+
+    def __init__(self, message: str, *, bad_key: bool = False) -> None:
+        super().__init__(message)
+        self.bad_key = bad_key
 
 
 @dataclass(frozen=True, slots=True)

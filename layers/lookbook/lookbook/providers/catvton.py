@@ -7,7 +7,6 @@ There is no idempotency key, so nothing here ever repeats a call by itself.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +118,7 @@ class Catvton:
         if told.status == "COMPLETED" and isinstance(output.get("image"), str):
             try:
                 image = base64.b64decode(output["image"].rpartition(",")[2], validate=True)
-            except binascii.Error:
+            except ValueError:  # binascii.Error, or not even ASCII
                 return JobState("failed", cost, work_ms, usage, reason="The GPU endpoint's result is no base64.")
             return JobState("completed", cost, work_ms, usage, image, str(output.get("model") or "unknown"))
         reason = output.get("error") or told.error or f"the job ended {told.status or 'without a status'}"

@@ -6,11 +6,12 @@ key, so nothing here ever repeats a call by itself. Errors are told apart by the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import urllib3
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lookbook.errors import SourceImageError
 from lookbook.fetch import SourceUnavailableError, fetch_picture
@@ -44,7 +45,7 @@ FINAL = frozenset({"ImageLoadError", "PoseError", "InputValidationError"})
 class _Accepted(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
-    id: str
+    id: str = Field(min_length=1)
 
 
 class _Error(BaseModel):
@@ -130,6 +131,8 @@ class Fashn:
         try:
             credits_used = float(headers.get("x-fashn-credits-used", CREDITS_PER_IMAGE))
         except ValueError:
+            credits_used = math.nan
+        if not 0 <= credits_used < math.inf:
             credits_used = CREDITS_PER_IMAGE
         cost, usage = self._cost(credits_used), f"{credits_used:g} credit{'s' if credits_used != 1 else ''}"
         if not told.output:

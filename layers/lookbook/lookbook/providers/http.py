@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 import urllib3
+from botocore.exceptions import BotoCoreError, ClientError
 
 from lookbook.providers.base import RefusedError, TroubleError, UncertainError
 
@@ -35,7 +36,7 @@ class JobService:
         self._pool = pool or urllib3.PoolManager(timeout=TIMEOUT, retries=False, maxsize=4)
 
     def _headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._key()}", "Content-Type": "application/json"}
+        return {"Authorization": f"Bearer {read_key(self._key)}", "Content-Type": "application/json"}
 
     def post(self, path: str, body: dict[str, Any]) -> urllib3.BaseHTTPResponse:
         """Send once and return the answer of a service that is taking work. Raises RefusedError, UncertainError."""
@@ -57,6 +58,8 @@ class JobService:
         if answer.status in NOT_TAKING_WORK:
             said = f"{self.called} is not taking work (HTTP {answer.status})."
             raise RefusedError(said, retry_after=retry_after(answer.headers.get("Retry-After")))
+        if answer.status == HTTPStatus.REQUEST_TIMEOUT:
+            raise RefusedError(f"{self.called} did not wait for the whole request (HTTP {answer.status}).")
         if HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
             said = f"{self.called} refused the job (HTTP {answer.status}: {words(answer)}). {hint}"
             raise RefusedError(said, final=True)
@@ -69,13 +72,27 @@ class JobService:
             answer = self._pool.request("GET", self._url + path, headers=self._headers(), preload_content=False)
             data = answer.read(MAX_ANSWER_BYTES + 1)
             answer.release_conn()
-        except urllib3.exceptions.HTTPError as error:
+        except (RefusedError, urllib3.exceptions.HTTPError) as error:
             raise TroubleError(f"{self.called} did not answer.") from error
         if answer.status == HTTPStatus.NOT_FOUND:
             return None
         if answer.status != HTTPStatus.OK:
-            raise TroubleError(f"{self.called} answered with HTTP {answer.status}.")
+            said = f"{self.called} answered with HTTP {answer.status}."
+            raise TroubleError(said, bad_key=answer.status in BAD_KEY)
         return answer, data if len(data) <= MAX_ANSWER_BYTES else None
+
+
+def read_key(key: Callable[[], str]) -> str:
+    """Return a key as a header can carry it. Raises RefusedError if it cannot be read: nothing has been sent yet.
+
+    A secret that was set from a file ends with a line break, and libraries tell in their errors what they could not
+    send, the key with it.
+    """
+    try:
+        found = key()
+    except (BotoCoreError, ClientError) as error:
+        raise RefusedError("The provider's key cannot be read from Secrets Manager.") from error
+    return "".join(letter for letter in found if letter.isascii() and letter.isprintable()).strip()
 
 
 def words(answer: urllib3.BaseHTTPResponse) -> str:

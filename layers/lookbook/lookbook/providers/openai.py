@@ -8,7 +8,6 @@ its time-out is longer than a picture takes. The package is imported where it is
 from __future__ import annotations
 
 import base64
-import binascii
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ from lookbook.providers.base import (
     TroubleError,
     UncertainError,
 )
-from lookbook.providers.http import retry_after
+from lookbook.providers.http import read_key, retry_after
 
 if TYPE_CHECKING:
     import openai
@@ -33,7 +32,10 @@ if TYPE_CHECKING:
     from lookbook.settings import MethodSettings
     from lookbook.state import Item
 
-CALL_SECONDS = 100.0
+CONNECT_SECONDS, WRITING_SECONDS, READ_SECONDS = 5.0, 10.0, 85.0
+CALL_SECONDS = CONNECT_SECONDS + WRITING_SECONDS + READ_SECONDS
+# What httpx2, which the package uses, names what happens before anything is sent.
+NEVER_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol"})
 SIZE = "1024x1024"
 SECONDS_PER_IMAGE = 30.0
 # Of a picture of SIZE, by quality; and of what goes in: a prompt, and the product's picture.
@@ -96,17 +98,17 @@ class OpenAi:
         started = time.monotonic()
         try:
             answer = self._ask(order)
-        except openai.APITimeoutError as error:
-            raise UncertainError("OpenAI did not answer in time.") from error
         except openai.APIConnectionError as error:
-            # httpx2, which the package uses, names what happened before anything was sent.
-            if type(error.__cause__).__name__ in {"ConnectError", "ConnectTimeout"}:
+            if type(error.__cause__).__name__ in NEVER_SENT:
                 raise RefusedError("OpenAI cannot be reached.") from error
-            raise UncertainError("OpenAI's connection broke.") from error
+            late = isinstance(error, openai.APITimeoutError)
+            raise UncertainError(f"OpenAI {'did not answer in time' if late else 'broke the connection'}.") from error
         except openai.APIStatusError as error:
             return _refusal(error)
         except (openai.OpenAIError, ValueError) as error:  # an answer that is no JSON: it was worked on all the same
             raise UncertainError("OpenAI's answer was not understood.") from error
+        if not isinstance(answer, openai.types.ImagesResponse):  # a page of some proxy's
+            raise UncertainError("OpenAI's answer was not understood.")
         return Submission(getattr(answer, "_request_id", None) or "unknown", self._state(answer, started))
 
     def _ask(self, order: Order) -> ImagesResponse:
@@ -130,27 +132,27 @@ class OpenAi:
         import openai  # noqa: PLC0415 - see above
 
         # Each with its own pool: a warm function calls once in a while, and a connection would have been closed.
-        return openai.OpenAI(api_key=self._key(), base_url=self._url, max_retries=0, timeout=CALL_SECONDS)
+        timeout = openai.Timeout(READ_SECONDS, connect=CONNECT_SECONDS, write=WRITING_SECONDS)
+        return openai.OpenAI(api_key=read_key(self._key), base_url=self._url, max_retries=0, timeout=timeout)
 
     def _state(self, answer: Any, started: float) -> JobState:
         """Read the picture, and what it cost by the tokens that OpenAI counted."""
         work_ms = round((time.monotonic() - started) * 1000)
         usage = getattr(answer, "usage", None)
         details = getattr(usage, "input_tokens_details", None)
-        tokens_in = int(getattr(usage, "input_tokens", None) or 0)
-        image_in = int(getattr(details, "image_tokens", None) or 0)
-        image_out = int(getattr(usage, "output_tokens", None) or 0)
+        tokens_in, image_out = _count(usage, "input_tokens"), _count(usage, "output_tokens")
+        image_in = min(tokens_in, _count(details, "image_tokens"))
         cost = self._cost(tokens_in - image_in, image_in, image_out)
-        if usage is None:  # then it is not known; what it is likely to be, rather than nothing
+        if not image_out:  # then it is not known; what it is likely to be, rather than nothing
             cost = self.estimate().microusd
-        told = f"{tokens_in:,} tokens in, {image_out:,} out" if usage else "not told"
-        data = getattr(answer, "data", None) or []
-        encoded = getattr(data[0], "b64_json", None) if data else None
-        if not encoded:
+        told = f"{tokens_in:,} tokens in, {image_out:,} out" if image_out else "not told"
+        data = getattr(answer, "data", None)
+        encoded = getattr(data[0], "b64_json", None) if data and isinstance(data, list) else None
+        if not isinstance(encoded, str) or not encoded:
             return JobState("failed", cost, work_ms, told, reason="OpenAI's answer has no picture.")
         try:
             image = base64.b64decode(encoded, validate=True)
-        except binascii.Error:
+        except ValueError:  # binascii.Error, or not even ASCII
             return JobState("failed", cost, work_ms, told, reason="OpenAI's picture is no base64.")
         return JobState("completed", cost, work_ms, told, image, self.model_version)
 
@@ -158,10 +160,17 @@ class OpenAi:
         raise TroubleError(f"OpenAI keeps no jobs; {job_id} was answered at once or not at all.")
 
 
+def _count(of: Any, name: str) -> int:
+    """Return a number of tokens; the package does not check what it is given."""
+    value = getattr(of, name, None)
+    return value if isinstance(value, int) and value > 0 else 0
+
+
 def _refusal(error: openai.APIStatusError) -> Submission:
     """Say what an error answer means: blocked, or refused, or (a proxy's 502, 504, 524) not known."""
     code = str(getattr(error, "code", None) or "")
-    said = str(getattr(error, "message", "") or "no reason given")[:200]
+    body = error.body if isinstance(error.body, dict) else {}
+    said = str(body.get("message") or "no reason given")[:200]
     status = error.status_code
     if code == "moderation_blocked":
         job_id = error.response.headers.get("x-request-id", "unknown")
