@@ -1,4 +1,4 @@
-"""Kills a function's own process at a chosen moment: what it says to the world goes through a proxy, which waits for it.
+"""Kills a function's own process at a chosen moment: all that it says goes through a proxy, which waits for it.
 
 The function's code and layers are those that were built, its environment and its role those that were deployed; only
 the addresses of AWS and of the providers are the proxy's. So nothing in the product knows of this.
@@ -123,7 +123,7 @@ class Proxy:
         proxy = self
 
         class Handler(_Handler):
-            def handle_one(self) -> None:
+            def answer_it(self) -> None:
                 proxy.pass_on(self)
 
         with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -187,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
-    def handle_one(self) -> None:
+    def answer_it(self) -> None:
         raise NotImplementedError
 
     def handle(self) -> None:
@@ -197,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
             return  # who asked is dead
 
     def do_GET(self) -> None:
-        self.handle_one()
+        self.answer_it()
 
     do_POST = do_PUT = do_HEAD = do_DELETE = do_GET  # noqa: N815 - as http.server wants it
 

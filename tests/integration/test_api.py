@@ -20,6 +20,12 @@ ROUTES = [
     ("POST", "/api/runs"),
     ("GET", "/api/runs/20261121T101502-3f9a2c1b"),
     ("GET", "/api/runs/20261121T101502-3f9a2c1b/items"),
+    ("POST", "/api/runs/plan"),
+    ("POST", "/api/runs/20261121T101502-3f9a2c1b/retry"),
+    ("POST", "/api/runs/20261121T101502-3f9a2c1b/stop"),
+    ("GET", "/api/runs/20261121T101502-3f9a2c1b/ledger"),
+    ("GET", "/api/methods"),
+    ("GET", "/api/duplicates"),
     ("GET", "/api/products"),
     ("GET", "/api/products/x"),
     ("GET", "/api/products/x/images"),
@@ -56,7 +62,13 @@ def test_nobody_gets_in_without_a_valid_token(stack: Stack, method: str, path: s
 
 def test_a_signed_in_reader_reads_and_does_not_write(stack: Stack, reader: str) -> None:
     assert stack.call("GET", "/api/runs", token=reader).status_code == 200
-    for method, path in (("POST", "/api/runs"), ("PUT", "/api/models/x")):
+    for method, path in (
+        ("POST", "/api/runs"),
+        ("POST", "/api/runs/plan"),
+        ("POST", "/api/runs/20261121T101502-3f9a2c1b/retry"),
+        ("POST", "/api/runs/20261121T101502-3f9a2c1b/stop"),
+        ("PUT", "/api/models/x"),
+    ):
         answer = stack.call(method, path, token=reader, json={"name": "x", "scrape": "[]"})
         assert answer.status_code == 403
         assert answer.headers["content-type"] == "application/problem+json"

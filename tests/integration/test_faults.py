@@ -1,0 +1,488 @@
+"""The fault matrix: whatever breaks, and wherever, each product gets its images, and each cent is in the ledger.
+
+A cell is a provider and a fault. All cells are brought about at the same time, as much of each is waiting: a dead
+run's claim lasts a minute. Then each is looked at. Processes are really killed (crash_proxy.py), and what they left is
+taken up by the real pipeline, as a user would let it: by a second run of the same product, or by a retry.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pytest
+import requests
+
+from lookbook import imaging, ledger
+from lookbook.generate import PROVIDER_LONGEST_SIDE
+from lookbook.runs import COUNTS
+from tests.integration.conftest import Stack
+from tests.integration.crash_proxy import Deployed, Trap, a_commit, a_job, a_result, an_entry_that_is
+from tests.integration.test_steps import Steps
+
+SERVICES = {"catvton": "gpu_url", "fashn": "fashn_url", "openai": "openai_images_url"}
+SUBMISSION = {"catvton": "run", "fashn": "run", "openai": "image"}  # as faults name the call
+TRY_ON = ("catvton", "fashn")
+# As configured, in US dollars.
+USD_PER_GPU_SECOND, USD_PER_CREDIT = 0.00031, 0.075
+ENOUGH_USD = 50.0
+
+KILLED_AT_ONCE = 3
+FAULTY_AT_ONCE = 8
+RUN_SECONDS = 180
+# A claim or an intent of a dead process that would last longer than a test can wait ends after so long.
+SOON_SECONDS = 15.0
+LONGEST_WAIT_SECONDS = 65.0
+
+Product = dict[str, Any]
+Entry = dict[str, Any]
+
+
+# ---------------------------------------------------------------------- the lab
+
+
+class Lab:
+    """The stack as many threads use it: its clients are made once, and it is asked once a second."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.deployed = Deployed(stack)
+        self.dynamodb = stack.aws("dynamodb")
+        self.s3 = stack.aws("s3")
+        self.machine = stack.aws("stepfunctions")
+        self.killing = threading.Semaphore(KILLED_AT_ONCE)
+        self.making_clients = threading.Lock()  # boto3's default session is not made for threads
+        stack.token()
+
+    def product(self) -> Product:
+        """Make a product that no other cell has."""
+        name = uuid.uuid4().hex[:10]
+        return {
+            "product_id": f"F{name}",
+            "title": "Striped Cotton Shirt",
+            "category": "Women's Clothing > Tops",
+            "image": self.stack.picture(f"shirt-{name}"),
+        }
+
+    def sight(self, provider: str, product: Product) -> str:
+        """Return by what a provider's stand-in knows the product's picture."""
+        source = requests.get(product["image"], timeout=10)
+        source.raise_for_status()
+        picture = imaging.normalise(source.content, PROVIDER_LONGEST_SIDE).data
+        return hashlib.sha256(picture if provider == "openai" else base64.b64encode(picture)).hexdigest()
+
+    def wait(self, run_id: str) -> dict[str, Any]:
+        deadline = time.monotonic() + RUN_SECONDS
+        while True:
+            run: dict[str, Any] = self.stack.get(f"/api/runs/{run_id}")
+            if run["finished_at"]:
+                return run
+            assert time.monotonic() < deadline, f"The run does not end: {run}"
+            time.sleep(1)
+
+    def entries(self, run_id: str) -> list[Entry]:
+        """Return a run's ledger."""
+        answer = self.dynamodb.query(
+            TableName=self.stack.output("RunsTable"),
+            IndexName="ledger_by_run",
+            KeyConditionExpression="paid_by = :run",
+            ExpressionAttributeValues={":run": {"S": run_id}},
+        )
+        return [{name: next(iter(value.values())) for name, value in item.items()} for item in answer["Items"]]
+
+    def item(self, table: str, key: dict[str, str]) -> dict[str, Any]:
+        answer = self.dynamodb.get_item(
+            TableName=self.stack.output(table),
+            Key={name: {"S": value} for name, value in key.items()},
+            ConsistentRead=True,
+        )
+        return {name: next(iter(value.values())) for name, value in answer.get("Item", {}).items()}
+
+    def bring_forward(self, table: str, key: dict[str, str], what: str) -> None:
+        """Let time pass: let a claim or an intent that would last too long for a test end soon."""
+        item = self.item(table, key)
+        if float(item.get(what) or 0) - time.time() > LONGEST_WAIT_SECONDS:
+            self.dynamodb.update_item(
+                TableName=self.stack.output(table),
+                Key={name: {"S": value} for name, value in key.items()},
+                UpdateExpression=f"SET {what} = :soon",
+                ConditionExpression=f"{what} = :late",
+                ExpressionAttributeValues={
+                    ":soon": {"N": str(time.time() + SOON_SECONDS)},
+                    ":late": {"N": str(item[what])},
+                },
+            )
+
+
+# ---------------------------------------------------------------------- what must be true of every cell
+
+
+@dataclass
+class Came:
+    """What a cell came to. `dead` is the run of a killed process, which has no record but its ledger."""
+
+    products: list[Product]
+    runs: list[str]
+    dead: list[str] = field(default_factory=list)
+    left: Counter[str] = field(default_factory=Counter)
+
+
+def accounted(lab: Lab, provider: str, came: Came, variants: int, *, blocked: bool = False) -> tuple[Counter[str], int]:
+    """Check that nothing is lost, nothing twice, and every cent told; return the ledger's statuses and the charges.
+
+    `blocked`: the provider's filter has blocked all of it, for good.
+    """
+    for product in came.products:
+        _has_its_images(lab, product, 0 if blocked else variants, len(came.runs))
+    entries = [entry for run_id in (*came.dead, *came.runs) for entry in lab.entries(run_id)]
+    for run_id in came.runs:
+        _is_counted(lab, run_id, blocked=blocked)
+    open_entries = [entry for entry in entries if entry["status"] in {"intent", "submitted", "staged"}]
+    assert open_entries == [], "every attempt has come to its end"
+    charges = _are_told(lab, provider, entries)
+    return Counter(str(entry["status"]) for entry in entries), charges
+
+
+def _has_its_images(lab: Lab, product: Product, variants: int, runs: int) -> None:
+    product_id = product["product_id"]
+    page = lab.stack.get(f"/api/products/{product_id}")
+    images = page["image_list"]
+    assert page["variants"] == [image["variant"] for image in images] == list(range(1, variants + 1))
+    assert len({image["image_id"] for image in images}) == variants
+    for image in images:
+        assert lab.s3.head_object(Bucket=lab.stack.output("Bucket"), Key=f"images/{image['image_id']}.jpg")
+    covers = [entry["image_id"] for entry in lab.stack.history(product_id)]
+    assert covers == ([page["cover_image_id"]] if images else []), "the cover was set once"
+    item = lab.item("LibraryTable", {"product_id": product_id, "sort_key": "product"})
+    assert "claimed_by" not in item, f"still claimed after {runs} runs"
+
+
+def _is_counted(lab: Lab, run_id: str, *, blocked: bool) -> None:
+    """Every product of a run is in one of its counts, and its cost and its budget are what its ledger says."""
+    run = lab.stack.get(f"/api/runs/{run_id}")
+    counts = run["counts"]
+    assert run["finished_at"], run
+    assert counts["products"] == sum(counts[name] for name in COUNTS if name not in {"products", "duplicates"}), run
+    if blocked:
+        assert counts["blocked"] == counts["products"]
+        assert all("filter" in problem["reason"] for problem in run["problems"]), run["problems"]
+    entries = lab.entries(run_id)
+    cost = sum(int(entry["cost_microusd"]) for entry in entries)
+    assert run["cost_usd"] == pytest.approx(cost / 1e6), run
+    if run["options"].get("max_cost_usd") is not None:
+        budget = lab.item("RunsTable", {"run_id": run_id, "sort_key": "budget"})
+        unknown = sum(int(entry["reserved_microusd"]) for entry in entries if entry["status"] == "unknown")
+        committed, spent = (int(budget.get(f"{name}_microusd", 0)) for name in ("committed", "spent"))
+        assert committed == spent == cost + unknown, run
+
+
+def _are_told(lab: Lab, provider: str, entries: list[Entry]) -> int:
+    """What the provider has charged is what the ledger says it cost, but for what is marked unknown. Return how often.
+
+    A charge is known by its job's id; one whose id we never read by its work, which another attempt has in common.
+    """
+    works = Counter(str(entry["run_id"]) for entry in entries)
+    assert all(
+        sum(entry["run_id"] == work and entry["paid_by"] == run_id for entry in entries) <= ledger.MAX_ATTEMPTS
+        for work in works
+        for run_id in {entry["paid_by"] for entry in entries}
+    ), "no run pays for the same work more often than that"
+    known = {entry["job_id"]: entry for entry in entries if entry["status"] != "unknown" and entry.get("job_id")}
+    ids = {entry.get("job_id") for entry in entries}
+    every = lab.stack.charged(SERVICES[provider])
+    work_of = {charge["key"]: known[charge["id"]]["run_id"] for charge in every if charge["id"] in known}
+    keys = {charge["key"] for charge in every if charge["id"] in ids}
+    charges = [charge for charge in every if charge["key"] in keys]
+
+    told = [charge for charge in charges if charge["id"] in known]
+    assert {charge["id"] for charge in told} == {
+        job_id for job_id, entry in known.items() if int(entry["cost_microusd"]) > 0
+    }
+    cost = sum(int(entry["cost_microusd"]) for entry in known.values()) / 1e6
+    # A GPU's seconds are rounded to milliseconds, once by its endpoint and once by its bill.
+    rounding = 0.005 * USD_PER_GPU_SECOND * len(told)
+    assert sum(dollars(provider, charge) for charge in told) == pytest.approx(cost, abs=max(rounding, 1e-6))
+
+    unknown = [entry for entry in entries if entry["status"] == "unknown"]
+    assert all(int(entry["cost_microusd"]) == 0 for entry in unknown)
+    assert len(charges) - len(told) <= len(unknown), "what was charged and is in no entry may be in an unknown one"
+    for key in keys & work_of.keys():
+        attempts = sum(entry["run_id"] == work_of[key] for entry in entries)
+        works_alike = len({known[charge["id"]]["run_id"] for charge in told if charge["key"] == key})
+        if works_alike == 1:
+            assert sum(charge["key"] == key for charge in charges) <= attempts
+    succeeded = Counter(str(entry["run_id"]) for entry in entries if entry["status"] == "succeeded")
+    assert max(succeeded.values(), default=0) <= 1, "equal work succeeds once"
+    return len(charges)
+
+
+def dollars(provider: str, charge: dict[str, Any]) -> float:
+    if provider == "catvton":
+        return float(charge["seconds"]) * USD_PER_GPU_SECOND
+    return float(charge["credits"]) * USD_PER_CREDIT if provider == "fashn" else float(charge["usd"])
+
+
+# ---------------------------------------------------------------------- how a cell is brought about
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """A provider and what goes wrong with it; and what the ledger and the provider's bill say when all is well again.
+
+    `left`: the ledger as a killed process leaves it. `waits`: another run must wait for the dead one's claim.
+    """
+
+    provider: str
+    name: str
+    do: Callable[[Lab, Cell], Came]
+    ledger: Counter[str]
+    charges: int
+    variants: int = 2
+    left: Counter[str] = field(default_factory=Counter)
+    waits: bool = False
+    blocked: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.provider}: {self.name}"
+
+    def options(self) -> dict[str, Any]:
+        return {"variants": self.variants, "method": self.provider, "max_cost_usd": ENOUGH_USD}
+
+
+def one_run(fault: Mapping[str, Any], lab: Lab, cell: Cell) -> Came:
+    """A run of a product whose jobs have this fault."""
+    product = lab.product()
+    match = lab.sight(cell.provider, product)
+    on = SUBMISSION[cell.provider] if fault.get("on") == "submission" else fault.get("on")
+    lab.stack.fault(SERVICES[cell.provider], **{**fault, "on": on}, match=match)
+    run_id = lab.stack.start([product], **cell.options())
+    lab.wait(run_id)
+    return Came([product], [run_id])
+
+
+def two_runs(fault: Mapping[str, Any], lab: Lab, cell: Cell) -> Came:
+    """The same, and once more when it has ended."""
+    came = one_run(fault, lab, cell)
+    again = lab.stack.start(came.products, **cell.options())
+    lab.wait(again)
+    return Came(came.products, [*came.runs, again])
+
+
+def a_run_and_its_retry(fault: Mapping[str, Any], lab: Lab, cell: Cell) -> Came:
+    """A run that fails, and its retry."""
+    came = one_run(fault, lab, cell)
+    failed = lab.wait(came.runs[0])
+    assert (failed["status"], failed["counts"]["failed"]) == ("failed", 1), failed
+    answer = lab.stack.call("POST", f"/api/runs/{came.runs[0]}/retry", json={})
+    assert answer.status_code == 202, answer.text
+    retry = lab.wait(answer.json()["run_id"])
+    return Came(came.products, [*came.runs, str(retry["run_id"])])
+
+
+def two_at_once(lab: Lab, cell: Cell) -> Came:
+    """Two runs of the same product."""
+    product = lab.product()
+    runs = [lab.stack.start([product], **cell.options()) for _ in range(2)]
+    for run_id in runs:
+        lab.wait(run_id)
+    return Came([product], runs)
+
+
+def announced_thrice(lab: Lab, cell: Cell) -> Came:
+    """An upload whose S3 event is delivered twice more while its run is at work."""
+    product = lab.product()
+    key = f"scrapes/{product['product_id']}.json"
+    scrape = json.dumps({"products": [product], "options": cell.options()})
+    lab.s3.put_object(Bucket=lab.stack.output("Bucket"), Key=key, Body=scrape.encode())
+    run_id = _begun(lab, key)
+    arn = lab.item("RunsTable", {"run_id": run_id, "sort_key": "run"})["execution_arn"]
+    event = lab.machine.describe_execution(executionArn=arn)["input"]
+    pipeline = lab.stack.output("Pipeline")
+    again = [lab.machine.start_execution(stateMachineArn=pipeline, input=event)["executionArn"] for _ in range(2)]
+    for each in again:
+        ended = _ended(lab, each)
+        assert (ended["status"], json.loads(ended["output"])["next"]) == ("SUCCEEDED", "duplicate")
+    lab.wait(run_id)
+    runs = [run["run_id"] for run in lab.stack.get("/api/runs?limit=100")["runs"] if run["name"] == key]
+    return Came([product], runs)
+
+
+def _begun(lab: Lab, name: str) -> str:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for run in lab.stack.get("/api/runs?limit=100")["runs"]:
+            if run["name"] == name:
+                return str(run["run_id"])
+        time.sleep(0.5)
+    raise AssertionError(f"No run was started by {name}")
+
+
+def _ended(lab: Lab, arn: str) -> dict[str, Any]:
+    deadline = time.monotonic() + 60
+    while True:
+        told: dict[str, Any] = lab.machine.describe_execution(executionArn=arn)
+        if told["status"] != "RUNNING":
+            return told
+        assert time.monotonic() < deadline, told
+        time.sleep(0.5)
+
+
+def killed(function: str, trap: Trap, lab: Lab, cell: Cell, *, submitted: bool = False) -> Came:
+    """A product whose Generate or Save is killed in a run that then is no more; and another run of it.
+
+    `submitted`: it is killed in a later call, when its job is done.
+    """
+    product = lab.product()
+    with lab.killing:
+        with lab.making_clients:
+            steps = Steps(lab.stack, product, cell.variants, cell.provider)
+        with lab.deployed.worker(function, trap) as worker:
+            state = steps.generated() if function == "Save" else steps.call("Check", steps.state)
+            if submitted:
+                state = steps.call("Generate", state)
+                _is_done(lab, cell.provider, state["jobs"][0]["job_id"])
+            worker.dies_of(state)
+    dead = str(steps.state["run"]["run_id"])
+    left = lab.entries(dead)
+    lab.bring_forward("LibraryTable", {"product_id": product["product_id"], "sort_key": "product"}, "claim_expires_at")
+    for entry in left:
+        lab.bring_forward("RunsTable", {name: entry[name] for name in ("run_id", "sort_key")}, "expires_at")
+    run_id = lab.stack.start([product], **cell.options())
+    lab.wait(run_id)
+    return Came([product], [run_id], [dead], Counter(str(entry["status"]) for entry in left))
+
+
+def _is_done(lab: Lab, provider: str, job_id: str) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        charges = {charge["id"]: charge for charge in lab.stack.charged(SERVICES[provider])}
+        if job_id in charges and charges[job_id].get("status", "COMPLETED") == "COMPLETED":
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+# ---------------------------------------------------------------------- the matrix
+
+
+def row(
+    name: str,
+    do: Callable[[Lab, Cell], Came],
+    *,
+    only: tuple[str, ...] = tuple(SERVICES),
+    ends: Mapping[str, int],
+    charges: int,
+    left: Mapping[str, int] | None = None,
+    **more: Any,
+) -> list[Cell]:
+    """Make a row of the matrix, or the part of it in which the providers in `only` agree."""
+    return [Cell(each, name, do, Counter(ends), charges, left=Counter(left or {}), **more) for each in only]
+
+
+def fault(kind: str, count: int | None = 1, do: Callable[..., Came] = one_run, **more: Any) -> Callable[..., Came]:
+    return partial(do, {"kind": kind, "count": count, **more})
+
+
+def kill(function: str, trap: Trap, **more: Any) -> Callable[..., Came]:
+    return partial(killed, function, trap, **more)
+
+
+WELL = {"succeeded": 2}
+ONCE_MORE = {"unknown": 1, "succeeded": 2}
+
+KILLS = [
+    *row("killed before submit", kill("Generate", Trap("before", a_job)),
+         left={"intent": 1}, ends=ONCE_MORE, charges=2, waits=True),
+    *row("killed after submit", kill("Generate", Trap("after", a_job)),
+         left={"intent": 1}, ends=ONCE_MORE, charges=3, waits=True),
+    *row("killed after the answer", kill("Generate", Trap("before", an_entry_that_is("submitted"))), only=TRY_ON,
+         left={"intent": 1}, ends=ONCE_MORE, charges=3, waits=True),
+    *row("killed after the answer", kill("Generate", Trap("before", a_result)), only=("openai",),
+         left={"intent": 1}, ends=ONCE_MORE, charges=3, waits=True),
+    *row("killed after the job id", kill("Generate", Trap("after", an_entry_that_is("submitted"))), only=TRY_ON,
+         left={"submitted": 1}, ends=WELL, charges=2, waits=True),
+    *row("killed after the result", kill("Generate", Trap("before", an_entry_that_is("staged")), submitted=True),
+         only=TRY_ON, variants=1, left={"submitted": 1}, ends={"succeeded": 1}, charges=1, waits=True),
+    *row("killed after the result", kill("Generate", Trap("before", an_entry_that_is("staged"))), only=("openai",),
+         left={"intent": 1}, ends=WELL, charges=2, waits=True),
+    *row("killed after it is noted", kill("Generate", Trap("after", an_entry_that_is("staged")), submitted=True),
+         only=TRY_ON, variants=1, left={"staged": 1}, ends={"succeeded": 1}, charges=1, waits=True),
+    *row("killed after it is noted", kill("Generate", Trap("after", an_entry_that_is("staged"))), only=("openai",),
+         left={"staged": 1}, ends=WELL, charges=2, waits=True),
+    *row("killed before commit", kill("Save", Trap("before", a_commit)),
+         left={"staged": 2}, ends=WELL, charges=2, waits=True),
+    *row("killed after commit", kill("Save", Trap("after", a_commit)),
+         left=WELL, ends=WELL, charges=2),
+]  # fmt: skip
+
+FAULTS = [
+    *row("duplicate S3 event", announced_thrice, ends=WELL, charges=2),
+    *row("two runs at once", two_at_once, ends=WELL, charges=2),
+    *row("time-out after success", fault("timeout_after_success", seconds=1), ends=ONCE_MORE, charges=3),
+    *row("cut-off answer", fault("garbage_json", on="submission"), ends=ONCE_MORE, charges=3),
+    *row("a proxy's 502", fault("5xx", status=502, on="submission"), ends=ONCE_MORE, charges=2),
+    *row("429 storm", fault("429", 5, on="submission"), ends=WELL, charges=2),
+    *row("failed job", fault("failed"), only=("catvton",), ends={"failed": 1, "succeeded": 2}, charges=3),
+    *row("failed job", fault("failed"), only=("fashn",), ends={"failed": 1, "succeeded": 2}, charges=2),
+    *row("500", fault("5xx", status=500, on="submission"), only=("openai",), ends=WELL, charges=2),
+    *row("failed twice, then retried", fault("failed", ledger.MAX_ATTEMPTS, a_run_and_its_retry), only=("catvton",),
+         variants=1, ends={"failed": 2, "succeeded": 1}, charges=3),
+    *row("failed twice, then retried", fault("failed", ledger.MAX_ATTEMPTS, a_run_and_its_retry), only=("fashn",),
+         variants=1, ends={"failed": 2, "succeeded": 1}, charges=1),
+    *row("unreadable twice, then retried", fault("garbage", ledger.MAX_ATTEMPTS, a_run_and_its_retry),
+         only=("openai",), variants=1, ends={"failed": 2, "succeeded": 1}, charges=3),
+    *row("flagged", fault("flagged", None, two_runs), only=("catvton",), blocked=True, ends={"blocked": 4}, charges=4),
+    *row("flagged", fault("flagged", None, two_runs), only=("fashn", "openai"), blocked=True,
+         ends={"blocked": 2}, charges=0),
+    *row("flagged, not so another seed", fault("flagged", 2), only=("catvton",),
+         ends={"blocked": 2, "succeeded": 2}, charges=4),
+    *row("expired result", fault("expired", on="status"), only=TRY_ON, ends=ONCE_MORE, charges=3),
+    *row("expired picture", fault("expired", on="output"), only=("fashn",),
+         ends={"failed": 1, "succeeded": 2}, charges=3),
+    *row("garbage bytes", fault("garbage"), ends={"failed": 1, "succeeded": 2}, charges=3),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lab(_deployed: Stack) -> Lab:
+    return Lab(_deployed)
+
+
+@pytest.fixture(scope="module")
+def came(lab: Lab, request: pytest.FixtureRequest) -> dict[Cell, Future[Came]]:
+    """Bring about the cells that are to be looked at, all at the same time."""
+    wanted = [item.callspec.params.get("cell") for item in request.session.items if hasattr(item, "callspec")]
+    lab.stack.heal()
+    with ThreadPoolExecutor(len(KILLS)) as dying, ThreadPoolExecutor(FAULTY_AT_ONCE) as failing:
+        done = {cell: dying.submit(cell.do, lab, cell) for cell in KILLS if cell in wanted}
+        done |= {cell: failing.submit(cell.do, lab, cell) for cell in FAULTS if cell in wanted}
+    lab.stack.heal()
+    return done
+
+
+@pytest.mark.parametrize("cell", [*KILLS, *FAULTS], ids=str)
+def test_each_product_gets_its_images_and_each_cent_is_told(
+    lab: Lab, came: dict[Cell, Future[Came]], cell: Cell
+) -> None:
+    # Given what a fault has done, and what became of it
+    told = came[cell].result()
+
+    # Then a killed process had come just as far as it should
+    assert told.left == cell.left
+
+    # And another run waited for what it had claimed
+    assert not cell.waits or len(lab.stack.map_runs(told.runs[0])) >= 2
+
+    # And in the end all is well, and the attempts and charges are those that the fault makes necessary
+    statuses, charges = accounted(lab, cell.provider, told, cell.variants, blocked=cell.blocked)
+    assert (statuses, charges) == (cell.ledger, cell.charges)
