@@ -113,9 +113,9 @@ class Proxy:
 
     def kill(self) -> None:
         assert self.victim is not None
+        self.sprung.set()
         os.kill(self.victim.pid, signal.SIGKILL)
         self.victim.wait(timeout=10)
-        self.sprung.set()
 
     @contextmanager
     def serving(self) -> Iterator[str]:

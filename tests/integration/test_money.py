@@ -323,7 +323,7 @@ def test_a_retry_of_new_pictures_fetches_what_is_paid_for(stack: Stack, products
     stack.heal()
     paid = stack.charges()
 
-    # When it is retried twice
+    # When it is retried
     second = stack.retry(first["run_id"])
 
     # Then each new picture is made once

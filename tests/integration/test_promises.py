@@ -153,6 +153,19 @@ def operation() -> None:
 # ---------------------------------------------------------------------- the engine, and what stands in for the rest
 
 
+# As ledger.py draws it: what may become of an attempt.
+NEXT: dict[str | None, set[str | None]] = {
+    None: {"intent"},
+    "intent": {"submitted", "staged", "failed", "blocked", "unknown", None},
+    "submitted": {"staged", "failed", "blocked", "unknown"},
+    "unknown": {"submitted", "staged"},
+    "staged": {"succeeded", "failed", "blocked"},
+    "succeeded": {"succeeded", "blocked"},
+    "failed": set(),
+    "blocked": set(),
+}
+
+
 class Wire:
     """DynamoDB's protocol without botocore, which takes more time for a call than the engine does."""
 
@@ -160,6 +173,7 @@ class Wire:
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        self._statuses: dict[tuple[str, str], str | None] = {}
 
     def _make_api_call(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         running = process()
@@ -185,7 +199,17 @@ class Wire:
         if answer.status != 200:
             error = {"Code": told["__type"].split("#")[-1], "Message": told.get("message", "")}
             raise ClientError({"Error": error, "ResponseMetadata": {"HTTPHeaders": {}}}, name)  # type: ignore[typeddict-item]  # pynamodb reads no more
+        if name in WRITES:
+            self.watch(arguments.get("Item") or told.get("Attributes") or arguments["Key"])
         return told
+
+    def watch(self, item: dict[str, dict[str, str]]) -> None:
+        """See that no attempt ever goes where the ledger knows no way to: back, or twice to the same place."""
+        key = item["run_id" if "run_id" in item else "product_id"]["S"], item["sort_key"]["S"]
+        if key[0].startswith("work#"):
+            before, after = self._statuses.get(key), item.get("status", {"S": None})["S"]
+            assert after in NEXT[before] or after is before is None, f"{before} -> {after}"
+            self._statuses[key] = after
 
     def close(self) -> None:
         self._connection.close()
@@ -287,10 +311,13 @@ def intent(key: str, run_id: str, price: int, previous: LedgerEntry | None = Non
     )
 
 
+def committed_and_spent(run_id: str) -> tuple[int, int]:
+    found = budget.look(run_id)
+    return int(found.committed_microusd), int(found.spent_microusd)
+
+
 class Books(RuleBasedStateMachine):
     """A run's jobs, submitted and settled in the order of hand_in, note and expire, by processes that may die."""
-
-    lost_answers = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -298,6 +325,7 @@ class Books(RuleBasedStateMachine):
         self.limit: int | None = None
         self.stopped = False
         self.purchases: list[Purchase] = []
+        self.calm = True
 
     @initialize(limit=st.sampled_from([None, 100, 150, 250]))
     def begin(self, limit: int | None) -> None:
@@ -395,12 +423,13 @@ class Books(RuleBasedStateMachine):
         assert running is not None
         running.go(operations)
 
-    @precondition(lambda self: self.lost_answers and self.busy())
+    @precondition(lambda self: self.busy())
     @rule(data=st.data())
     def loses_an_answer(self, data: st.DataObject) -> None:
         running = data.draw(st.sampled_from(self.busy()), "loses its answer").process
         assert running is not None
         running.loses_answer = True
+        self.calm = False
 
     @precondition(lambda self: self.busy())
     @rule(data=st.data())
@@ -408,6 +437,7 @@ class Books(RuleBasedStateMachine):
         running = data.draw(st.sampled_from(self.busy()), "dies").process
         assert running is not None
         running.kill()
+        self.calm = False
 
     @rule(rarely=st.integers(0, 9))
     def stops(self, rarely: int) -> None:
@@ -419,8 +449,9 @@ class Books(RuleBasedStateMachine):
     @rule()
     def is_counted_again(self) -> None:
         """As Finish does between two passes: jobs may be in flight, but no process is at work."""
-        entries = list(ledger.paid_by(self.run_id))
-        budget.recount(self.run_id, entries)
+        before = committed_and_spent(self.run_id)
+        budget.recount(self.run_id, list(ledger.paid_by(self.run_id)))
+        assert not self.calm or committed_and_spent(self.run_id) == before
         assert int(budget.look(self.run_id).committed_microusd) >= sum(one.at_most for one in self.purchases)
 
     @invariant()
@@ -449,10 +480,15 @@ class Books(RuleBasedStateMachine):
 
 
 def test_a_run_stays_within_its_budget() -> None:
-    search(Books, examples=40, steps=30)
+    search(Books, examples=35, steps=30)
 
 
 # ---------------------------------------------------------------------- the ledger
+
+
+FATES = ["accept", "at once", "refuse", "refuse for good", "refuse, later", "no answer", "no answer, not taken"]
+# How many operations a process does before another may: mostly few, as what matters is who comes in between.
+FEW = st.sampled_from([1, 1, 1, 2, 2, 3, 4, 9])
 
 
 @dataclass
@@ -569,15 +605,21 @@ class Work(RuleBasedStateMachine):
         self.limits: dict[str, int | None] = dict.fromkeys(self.runs)
         self.shop = Shop(f"shop-{number}", None, self.accepting)
         self.generator = Generator({"catvton": self.shop}, "bucket")
-        rates._kept[rates.rate_id(self.shop.name, "1")] = (math.inf, self.shop.estimate())
+        rates._kept[rates.rate_id(self.shop)] = (math.inf, self.shop.estimate())
         self.children: list[Child] = []
+        self.calm = True
 
-    @initialize(limited=st.booleans(), one_at_a_time=st.booleans())
-    def begin(self, limited: bool, one_at_a_time: bool) -> None:
+    @initialize(
+        limited=st.booleans(),
+        one_at_a_time=st.sampled_from([False, False, True]),
+        fates=st.lists(st.sampled_from(FATES), max_size=4),
+    )
+    def begin(self, limited: bool, one_at_a_time: bool, fates: list[str]) -> None:
         if one_at_a_time:
             self.shop.limits = Limits(at_once=1, per_minute=60, job_seconds=90)
         if limited:
             self.limits[self.runs[0]] = 2 * self.shop.price
+        self.shop.fates.extend(fates)
         self.children = [Child(self.fresh(run)) for run in (self.runs[0], self.runs[0], self.runs[1])]
 
     def fresh(self, run_id: str) -> ProductState:
@@ -638,7 +680,7 @@ class Work(RuleBasedStateMachine):
             child.running = None
 
     @precondition(lambda self: any(not child.busy and not child.over for child in self.children))
-    @rule(data=st.data(), operations=st.integers(0, 9))
+    @rule(data=st.data(), operations=st.sampled_from([0, 0, 0, 1, 1, 2, 3, 9]))
     def is_called(self, data: st.DataObject, operations: int) -> None:
         child = data.draw(self.some(lambda each: not each.busy and not each.over), "called")
         child.began = self.now
@@ -647,7 +689,7 @@ class Work(RuleBasedStateMachine):
         self.end_call(child)
 
     @precondition(lambda self: any(child.busy for child in self.children))
-    @rule(data=st.data(), operations=st.integers(1, 9))
+    @rule(data=st.data(), operations=FEW)
     def goes_on(self, data: st.DataObject, operations: int) -> None:
         child = data.draw(self.some(lambda each: each.busy), "goes on")
         assert child.running is not None
@@ -655,24 +697,27 @@ class Work(RuleBasedStateMachine):
         self.end_call(child)
 
     @precondition(lambda self: any(child.busy for child in self.children))
-    @rule(data=st.data())
-    def loses_an_answer(self, data: st.DataObject) -> None:
-        child = data.draw(self.some(lambda each: each.busy), "loses its answer")
-        assert child.running is not None
-        child.running.loses_answer = True
+    @rule(data=st.data(), operations=FEW)
+    def goes_on_too(self, data: st.DataObject, operations: int) -> None:
+        """The same, so that hypothesis takes it twice as often."""
+        self.goes_on(data, operations)
 
     @precondition(lambda self: any(child.busy for child in self.children))
-    @rule(data=st.data(), forgets=st.booleans())
-    def dies(self, data: st.DataObject, forgets: bool) -> None:
-        """Its call is repeated, or it is another pass's child that comes next, which knows nothing."""
-        child = data.draw(self.some(lambda each: each.busy), "dies")
+    @rule(data=st.data(), what=st.sampled_from(["loses its answer", "dies", "dies, and its state is forgotten"]))
+    def breaks(self, data: st.DataObject, what: str) -> None:
+        """A dead child's call is repeated, or it is another pass's child that comes next, which knows nothing."""
+        child = data.draw(self.some(lambda each: each.busy), what)
         assert child.running is not None
+        self.calm = False
+        if what == "loses its answer":
+            child.running.loses_answer = True
+            return
         child.running.kill()
         child.running = None
-        if forgets:
+        if what != "dies":
             child.state = self.fresh(child.state.run.run_id)
 
-    @rule(seconds=st.sampled_from([1, 5, 29, 31, 91]))
+    @rule(seconds=st.sampled_from([1, 20, 29, 31, 91]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
         for child in self.children:
@@ -681,34 +726,30 @@ class Work(RuleBasedStateMachine):
                 if late or self.now >= child.began + self.lives_seconds:
                     child.running.kill()
                     child.running = None
-
-    @rule(
-        fate=st.sampled_from(
-            ["accept", "at once", "refuse", "refuse for good", "refuse, later", "no answer", "no answer, not taken"]
-        )
-    )
-    def next_order_meets(self, fate: str) -> None:
-        self.shop.fates.append(fate)
-
-    @rule()
-    def next_poll_fails(self) -> None:
-        self.shop.troubles = 1
+                    self.calm = False
+                elif self.now > child.running.dies_at:
+                    self.calm = False
 
     @precondition(lambda self: self.shop.waiting())
     @rule(
         data=st.data(),
         how=st.sampled_from(["completed", "completed", "failed", "failed for good", "blocked", "gone"]),
         cost=st.sampled_from([0, 50, 60]),
+        troubles=st.sampled_from([0, 0, 0, 1]),
     )
-    def job_ends(self, data: st.DataObject, how: str, cost: int) -> None:
+    def job_ends(self, data: st.DataObject, how: str, cost: int, troubles: int) -> None:
+        self.shop.troubles = troubles
         charge = data.draw(st.sampled_from(self.shop.waiting()), "ends")
         self.shop.end(charge, how, cost)
 
     @precondition(lambda self: not any(child.busy for child in self.children))
     @rule()
     def is_counted_again(self) -> None:
+        """As Finish does between two passes; it corrects nothing unless something broke."""
         for run_id in self.runs:
+            before = committed_and_spent(run_id)
             budget.recount(run_id, list(ledger.paid_by(run_id)))
+            assert not self.calm or committed_and_spent(run_id) == before
 
     @invariant()
     def never_more_than_the_limit(self) -> None:
@@ -725,6 +766,12 @@ class Work(RuleBasedStateMachine):
     def teardown(self) -> None:
         try:
             if self.children:
+                if self.calm:
+                    for child in self.children:
+                        if child.running is not None:
+                            child.running.finish()
+                            self.end_call(child)
+                    self.is_counted_again()
                 for child in self.children:
                     self.recover(child)
                 later = Child(self.fresh(self.runs[2]))
@@ -808,7 +855,7 @@ class SlowWork(Work):
 
 
 def test_work_is_paid_for_once_whoever_dies() -> None:
-    search(Work, examples=35, steps=30)
+    search(Work, examples=40, steps=30)
 
 
 def test_work_is_accounted_for_even_when_the_dead_go_on() -> None:
@@ -856,7 +903,7 @@ class Lane(RuleBasedStateMachine):
     def busy(self) -> list[Process]:
         return [each for each in self.takers if not each.over]
 
-    @rule(operations=st.sampled_from([0, 1, 2, 9, 9, 9]))
+    @rule(operations=st.sampled_from([0, 1, 2, 9, 9, 9, 9, 9]))
     def takes(self, operations: int) -> None:
         token = f"token{next(_numbers)}"
         self.takers.append(Process(lambda: self.take(token)))
@@ -883,14 +930,15 @@ class Lane(RuleBasedStateMachine):
         self.held.pop(token, None)
         self.given_back.append(token)
 
-    @rule(seconds=st.sampled_from([0, 3, 40]))
+    @rule(seconds=st.sampled_from([0, 1, 3, 40]))
     def is_closed(self, seconds: float) -> None:
         lanes.close(self.name, self.now + seconds)
         self.closed_until = max(self.closed_until, self.now + seconds)
 
-    @precondition(lambda self: not self.busy())
-    @rule(seconds=st.sampled_from([0.5, 1, 2, 6, 31]))
+    @rule(seconds=st.sampled_from([0.5, 1, 1, 3, 6, 6, 31]))
     def time_passes(self, seconds: float) -> None:
+        for one in self.busy():
+            one.finish()
         self.now += seconds
 
     @invariant()
@@ -911,7 +959,7 @@ class Lane(RuleBasedStateMachine):
 
 
 def test_a_provider_gets_no_more_than_it_allows() -> None:
-    search(Lane, examples=35, steps=30)
+    search(Lane, examples=30, steps=30)
 
 
 # ---------------------------------------------------------------------- the claims
@@ -930,6 +978,7 @@ class Claims(RuleBasedStateMachine):
         self.until = 0.0
         self.filled: set[int] = set()
         self.sure: dict[str, float] = {}
+        self.seen: dict[str, Any] = {}
         self.waiting: list[tuple[Process, Callable[[Any], None]]] = []
 
     def found(self) -> dict[str, Any]:
@@ -947,10 +996,10 @@ class Claims(RuleBasedStateMachine):
             self.once(calling, effect)
 
     def once(self, calling: Process, effect: Callable[[Any], None]) -> None:
-        before, model = self.found(), (self.holder, self.until)
+        before, model = self.seen, (self.holder, self.until)
         calling.go()
         effect(calling.result if calling.over else ...)
-        after = self.found()
+        after = self.seen = self.found()
         if model == (self.holder, self.until):
             assert after == before
         assert after.get("claimed_by") == self.holder
@@ -1001,11 +1050,12 @@ class Claims(RuleBasedStateMachine):
 
         self.does(lambda: library.release(self.item.product_id, run_id), effect, answer_is_lost)
 
-    @precondition(lambda self: self.found())
+    @precondition(lambda self: self.seen)
     @rule(variant=st.sampled_from([1, 2]))
     def gets_an_image(self, variant: int) -> None:
         Product(self.item.product_id, tables.PRODUCT).update([Product.variants.add({variant})])
         self.filled.add(variant)
+        self.seen = self.found()
 
     @rule(seconds=st.sampled_from([1, 30, 60, 61]))
     def time_passes(self, seconds: float) -> None:
@@ -1025,10 +1075,10 @@ class Claims(RuleBasedStateMachine):
 
 
 def test_one_run_at_a_time_holds_a_product() -> None:
-    search(Claims, examples=30, steps=30)
+    search(Claims, examples=25, steps=30)
 
 
-# ---------------------------------------------------------------------- what is known to be broken
+# ---------------------------------------------------------------------- orders that broke it, or still do
 
 
 @pytest.fixture
@@ -1047,11 +1097,6 @@ def handed_in(key: str, run_id: str, price: int = 60, limit: int = 100) -> Ledge
     assert entry is not None
     assert budget.reserve(run_id, price, limit) == "reserved"
     return entry
-
-
-def committed_and_spent(run_id: str) -> tuple[int, int]:
-    found = budget.look(run_id)
-    return int(found.committed_microusd), int(found.spent_microusd)
 
 
 def done(cost: int) -> ledger.Result:
@@ -1102,9 +1147,6 @@ def test_a_settlement_whose_answer_is_lost_counts_once(key: str, run_id: str) ->
     assert committed_and_spent(run_id) == (10, 10)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="withdraw deletes any intent of that number, not only its own"
-)
 def test_a_withdrawal_whose_answer_is_lost_takes_out_its_own_intent_only(key: str, run_id: str) -> None:
     # Given an intent that is withdrawn, but the answer is lost
     entry = handed_in(key, run_id)
@@ -1170,7 +1212,7 @@ class Remembering(SlowWork):
 def test_a_late_submission_is_fetched_though_another_came_after_it() -> None:
     # Given a child whose job was accepted, and which is slow to write so
     work = Remembering()
-    work.begin(False, False)
+    work.begin(False, False, [])
     slow = Process(lambda: work.call(work.children[0]))
     while not work.shop.charges:
         slow.go()

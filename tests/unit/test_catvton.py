@@ -66,7 +66,7 @@ def test_every_parameter_is_part_of_the_reuse_key(parameter: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "final"), [(429, False), (500, False), (503, False), (400, True), (401, True), (403, True), (404, True)]
+    ("status", "final"), [(429, False), (503, False), (400, True), (401, True), (403, True), (404, True)]
 )
 def test_a_refusal_buys_nothing(status: int, final: bool) -> None:
     gpu, _ = endpoint(Answer(status, {"error": "no"}))
@@ -91,6 +91,7 @@ def test_it_is_left_alone_as_long_as_it_asks(header: str | None, seconds: float)
 @pytest.mark.parametrize(
     "answer",
     [
+        Answer(500, {"error": "internal"}),
         Answer(502, b"bad gateway"),
         Answer(504, b"time-out"),
         Answer(524, b"time-out"),
@@ -177,7 +178,6 @@ def test_a_completed_job_brings_its_picture_and_its_price(prefix: str) -> None:
         pytest.param({"status": "COMPLETED", "output": {"image": "é"}, "executionTime": 700}),
         {"status": "COMPLETED", "output": {"image": None}, "executionTime": 700},
         {"status": "COMPLETED", "output": "text", "executionTime": 700},
-        {"status": "SOMETHING_NEW", "executionTime": 700},
     ],
 )
 def test_a_failed_job_is_told_with_what_it_cost(body: dict[str, Any]) -> None:
@@ -197,7 +197,15 @@ def test_an_expired_job_is_gone() -> None:
     assert endpoint(Answer(404, {}))[0].poll("1").status == "gone"
 
 
-@pytest.mark.parametrize("answer", [Answer(401), Answer(429), Answer(500), Answer(200, b"{"), *CUT_OFF, *NEVER_SENT])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(Answer(401), Answer(429), Answer(500), Answer(200, b"{"), Answer(200, {})),
+        Answer(200, {"id": "job-1", "status": "SOMETHING_NEW", "executionTime": 700}),
+        *CUT_OFF,
+        *NEVER_SENT,
+    ],
+)
 def test_a_state_that_cannot_be_read_now_can_be_asked_for_again(answer: Answer | Exception) -> None:
     with pytest.raises(TroubleError) as caught:
         endpoint(answer)[0].poll("1")

@@ -118,7 +118,7 @@ def test_no_variant_has_the_other_seed_of_another_variant(variant: int, fresh_fo
 
 
 @pytest.mark.parametrize(
-    ("options", "retry_of", "asked"),
+    ("options", "fresh_for", "asked"),
     [
         ({}, None, {"variants": 3, "reuse": True, "fresh_for": "", "budget_microusd": None}),
         ({"reuse": False}, None, {"variants": 3, "reuse": False, "fresh_for": RUN_ID, "budget_microusd": None}),
@@ -127,9 +127,9 @@ def test_no_variant_has_the_other_seed_of_another_variant(variant: int, fresh_fo
     ],
 )
 def test_what_a_run_asks_for_is_what_its_steps_are_told(
-    options: dict[str, Any], retry_of: str | None, asked: dict[str, Any]
+    options: dict[str, Any], fresh_for: str | None, asked: dict[str, Any]
 ) -> None:
-    assert ingest._asked(RunOptions.model_validate(options), Run(RUN_ID, "run", retry_of=retry_of)) == asked
+    assert ingest._asked(RunOptions.model_validate(options), Run(RUN_ID, "run", fresh_for=fresh_for)) == asked
 
 
 # --- what starts a run ---------------------------------------------------------------------------------------------

@@ -108,7 +108,6 @@ def test_a_limit_is_waited_for(name: str, headers: dict[str, str], seconds: floa
         (400, True, False, "BadRequest: category must be one of"),
         (401, True, True, "FashnKey"),
         (404, True, False, "Is FashnBaseUrl right?"),
-        (500, False, False, "HTTP 500"),
         (503, False, False, "HTTP 503"),
     ],
 )
@@ -130,6 +129,7 @@ def test_a_refusal_in_no_words_of_its_own_is_a_refusal_all_the_same(body: bytes)
 @pytest.mark.parametrize(
     "answer",
     [
+        Answer(500, {"error": "InternalServerError", "message": "Oops."}),
         Answer(502, b"bad gateway"),
         Answer(504, b"time-out"),
         Answer(524, b"time-out"),
@@ -272,7 +272,17 @@ def test_an_unknown_job_is_gone() -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [Answer(401), Answer(429), Answer(500), Answer(502), Answer(200, b"{"), Answer(200, {}), *CUT_OFF, *NEVER_SENT],
+    [
+        Answer(401),
+        Answer(429),
+        Answer(500),
+        Answer(502),
+        Answer(200, b"{"),
+        Answer(200, {}),
+        Answer(200, {"status": "new"}),
+        *CUT_OFF,
+        *NEVER_SENT,
+    ],
 )
 def test_a_state_that_cannot_be_read_now_can_be_asked_for_again(answer: Answer | Exception) -> None:
     with pytest.raises(TroubleError) as caught:

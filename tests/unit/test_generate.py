@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ConnectTimeoutError
 from PIL import Image
 
-from lookbook import aws, budget, generate, lanes, ledger, library, rates
+from lookbook import aws, budget, generate, lanes, ledger, library, rates, runs
 from lookbook.errors import NotFoundError, SourceImageError
 from lookbook.fetch import SourceUnavailableError
 from lookbook.generate import Generator
@@ -54,6 +54,7 @@ class FakeProvider:
     about = "makes what it is told"
     licence = "none"
     model_version = "1"
+    placeholders = False
     limits: Limits | None = None
     call_seconds = 35.0
     unavailable = ""
@@ -109,6 +110,7 @@ class World:
         self.lane_wait = 0.0
         self.lane_closed_until = 0.0
         self.released = False
+        self.costs_after_end: list[tuple[Any, ...]] = []
         self.now = 1000.0
         self.seconds_left = 150.0
         self.picture: bytes | Exception = jpeg()
@@ -217,6 +219,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(budget, "release", made.give_money_back)
     monkeypatch.setattr(budget, "stop", made.stop_run)
     monkeypatch.setattr(budget, "look", made.look)
+    monkeypatch.setattr(runs, "add_cost_after_end", lambda *told: made.costs_after_end.append(told))
     monkeypatch.setattr(lanes, "take", lambda *_: made.lane_wait)
     monkeypatch.setattr(lanes, "give_back", lambda *_: None)
     monkeypatch.setattr(lanes, "close", made.close_lane)
@@ -655,6 +658,8 @@ def test_what_others_have_paid_for_is_not_paid_again(
     told = world.advance(begun())
     assert world.provider.orders == []
     assert (only(told).status, only(told).cost_microusd) == (becomes, 0)
+    # And what was fetched for another run is added to that run's cost
+    assert len(world.costs_after_end) == (status == ledger.SUBMITTED)
 
 
 @pytest.mark.parametrize("status", [ledger.FAILED, ledger.UNKNOWN])

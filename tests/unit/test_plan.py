@@ -142,10 +142,9 @@ def test_passes_are_short_and_take_every_item_once_those_put_off_first(items: in
     offset, number, turns = 0, 0, 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(aws, "s3", lambda: s3)
-        patch.setattr(plan, "PASS_ITEMS", room)
 
         # When pass after pass is written
-        while (following := plan.write_pass("bucket", "run", number + 1, again, offset)) is not None:
+        while (following := plan.write_pass("bucket", "run", number + 1, again, offset, room)) is not None:
             number, offset = following.number, following.offset
             lines = s3.written[following.items_key].splitlines()
             indexes = [Item.model_validate_json(line).index for line in lines]
@@ -169,7 +168,7 @@ def test_a_run_that_is_being_stopped_begins_nothing_new(monkeypatch: pytest.Monk
     in_flight = [item(7).model_copy(update={"in_flight": True}), item(8).model_copy(update={"in_flight": True})]
 
     # When the next pass is written
-    following = plan.write_pass("bucket", "run", 2, in_flight, offset, stopping=True)
+    following = plan.write_pass("bucket", "run", 2, in_flight, offset, 10, stopping=True)
 
     # Then it has only these two, as they are, and the rest stays where it was
     assert following is not None
@@ -178,7 +177,7 @@ def test_a_run_that_is_being_stopped_begins_nothing_new(monkeypatch: pytest.Monk
     assert [Item.model_validate_json(line) for line in lines] == in_flight
 
     # And without any in flight there is no pass
-    assert plan.write_pass("bucket", "run", 3, [], offset, stopping=True) is None
+    assert plan.write_pass("bucket", "run", 3, [], offset, 10, stopping=True) is None
 
 
 @pytest.mark.parametrize("method", ["catvton", "fashn", "openai"])

@@ -11,7 +11,7 @@ from pynamodb.exceptions import UpdateError
 
 from lookbook import budget, forecast, ledger, library, rates, runs
 from lookbook.logging import logger
-from lookbook.plan import LOOKED_UP_AT_ONCE, MAX_PROBLEMS, Pass, outcome_key, read_lines, write_pass
+from lookbook.plan import LOOKED_UP_AT_ONCE, MAX_PROBLEMS, WAVES, Pass, outcome_key, read_lines, write_pass
 from lookbook.runs import plain_reason
 from lookbook.state import Item, RunContext
 from lookbook.tables import RUN, Outcome, Run
@@ -78,7 +78,7 @@ class Finisher:
         tally = _count(run.run_id, bucket, done, plain_reason(_text(caught)) if caught else UNRECORDED)
         stop = budget.look(run.run_id)
         again = tally.again
-        if context.budget_microusd is not None or stop.stop_status is not None:
+        if not context.plan and (context.budget_microusd is not None or stop.stop_status is not None):
             entries = _entries(run.run_id, int(run.cost_microusd) + tally.cost_microusd)
             again = _with_paid_work(again, entries, stop)
             if again or not stop.stop_status:
@@ -88,7 +88,8 @@ class Finisher:
         following = None
         if not stalled:
             stopping = stop.stop_status is not None
-            following = write_pass(bucket, run.run_id, done.number + 1, again, done.offset, stopping=stopping)
+            room = WAVES * context.max_concurrency
+            following = write_pass(bucket, run.run_id, done.number + 1, again, done.offset, room, stopping=stopping)
         run = _add(run, done, tally, stop)
         if following:
             wait = NEXT_PASS_WAIT_SECONDS if again else 1
@@ -120,7 +121,9 @@ class Finisher:
         run.ledger = ledger.summary(entries)
         run.cost_microusd = sum(int(entry.cost_microusd) for entry in entries)
         run.work_ms = sum(int(entry.work_ms) for entry in entries)
-        _correct_blocked(run, entries)
+        # What was committed by a child that died before it could record it, or that was put off, is there all the same.
+        run.images_generated = max(int(run.images_generated or 0), sum(e.status == ledger.SUCCEEDED for e in entries))
+        _correct_blocked(run, context, entries)
         told = _end(run, *_verdict(run), now)
         self.learn(entries)
         return told
@@ -132,7 +135,7 @@ class Finisher:
             if made:
                 cost = sum(int(entry.cost_microusd) for entry in made)
                 work = sum(int(entry.work_ms) for entry in made)
-                rates.add(name, provider.model_version, len(made), cost, work)
+                rates.add(provider, len(made), cost, work)
 
 
 def _text(caught: dict[str, Any]) -> str:
@@ -228,20 +231,22 @@ def _entries(run_id: str, at_least_microusd: int) -> list[LedgerEntry]:
     return entries
 
 
-def _correct_blocked(run: Run, entries: list[LedgerEntry]) -> None:
+def _correct_blocked(run: Run, context: RunContext, entries: list[LedgerEntry]) -> None:
     """Count as blocked what had taken the provider's placeholder for an image, before it was known (see save.py)."""
-    blocked = Counter(entry.product_id for entry in entries if entry.status == ledger.BLOCKED)
-    made = Counter(entry.product_id for entry in entries if entry.status == ledger.SUCCEEDED)
-    keys = [(run.run_id, outcome_key(product_id)) for product_id in blocked]
-    for outcome in Outcome.batch_get(keys, consistent_read=True) if keys else ():
-        product_id = outcome.sort_key.removeprefix(outcome_key(""))
-        lost = int(outcome.images_generated) - made[product_id]
-        if outcome.status != "generated" or lost <= 0:
-            continue  # all its images are there: what was blocked got another seed
-        outcome.update([Outcome.status.set("blocked"), Outcome.reason.set(BLOCKED_LATER)])
-        run.generated -= 1
-        run.blocked += 1
-        run.images_generated -= lost
+    suspects = sorted({entry.product_id for entry in entries if entry.status == ledger.BLOCKED})
+    for start in range(0, len(suspects), LOOKED_UP_AT_ONCE):
+        batch = suspects[start : start + LOOKED_UP_AT_ONCE]
+        held = library.look_up(batch, consistent=True)
+        keys = [(run.run_id, outcome_key(product_id)) for product_id in batch]
+        for outcome in Outcome.batch_get(keys, consistent_read=True):
+            holding = held.get(outcome.sort_key.removeprefix(outcome_key("")))
+            if outcome.status != "generated" or (holding is not None and holding.covers(context.variants)):
+                continue  # all its images are there: what was blocked got another seed
+            outcome.update([Outcome.status.set("blocked"), Outcome.reason.set(BLOCKED_LATER)])
+            missing = context.variants - (len(holding.variants) if holding is not None else 0)
+            run.generated -= 1
+            run.blocked += 1
+            run.images_generated -= min(int(outcome.images_generated), missing)
 
 
 def _verdict(run: Run) -> tuple[str, str | None]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lookbook import aws, budget, imaging, lanes, ledger, library, rates
+from lookbook import aws, budget, imaging, lanes, ledger, library, rates, runs
 from lookbook.errors import ImageError, NotFoundError, SourceImageError
 from lookbook.fetch import SourceUnavailableError, fetch_picture
 from lookbook.ledger import Result
@@ -197,8 +197,10 @@ class _Turn:
         last = attempts[-1] if attempts else None
         if last and last.status == ledger.INTENT and self.clock() > float(last.expires_at or 0):
             self.expire(last)
-        if last and last.status == ledger.SUBMITTED:
-            self.note(last, told if job.job_id == last.job_id else self.ask(str(last.job_id)))
+        for attempt in attempts:
+            if attempt.status == ledger.SUBMITTED:
+                self.note(attempt, told if job.job_id == attempt.job_id else self.ask(str(attempt.job_id)))
+        last = next((attempt for attempt in attempts if attempt.status in ledger.GOOD), last)
         if last is None or (
             last.status in ledger.MAY_BE_TRIED_AGAIN and may_try_again(attempts, self.state.run.run_id)
         ):
@@ -258,15 +260,17 @@ class _Turn:
         entry = None
         try:
             order = self.order(job)
-        except SourceUnavailableError as error:
-            job = job.model_copy(update={"reason": str(error)})
-        except (SourceImageError, ImageError) as error:
-            job = job.model_copy(update={"status": "failed", "reason": str(error)})
-        else:
             if self.seconds_left() >= provider.call_seconds:  # else another call has more time
                 job, entry = self.hand_in(job, order, last, token)
-        if entry is None or entry.status != ledger.SUBMITTED:
-            lanes.give_back(provider.name, provider.limits, token)
+        except SourceUnavailableError as error:
+            tries = job.tries + 1
+            status = "waiting" if tries < MAX_FETCH_TRIES else "failed"
+            job = job.model_copy(update={"status": status, "tries": tries, "reason": str(error)})
+        except (SourceImageError, ImageError, NotFoundError) as error:
+            job = job.model_copy(update={"status": "failed", "reason": str(error)})
+        finally:
+            if entry is None or entry.status != ledger.SUBMITTED:
+                lanes.give_back(provider.name, provider.limits, token)
         return job, entry
 
     def hand_in(self, job: Job, order: Order, last: LedgerEntry | None, token: str) -> tuple[Job, LedgerEntry | None]:
@@ -299,6 +303,8 @@ class _Turn:
         except UncertainError as error:
             ledger.ended(entry, ledger.UNKNOWN, f"{error} It may have been paid for.")
             return job.model_copy(update={"reason": str(error)}), entry
+        # Should the ledger not be reached now, the log is where the job can be found.
+        logger.info("job accepted", extra={"job_id": accepted.job_id, "work": entry.run_id, "attempt": entry.sort_key})
         if accepted.state is None:
             ledger.submitted(entry, accepted.job_id)
         else:
@@ -362,12 +368,14 @@ class _Turn:
             key = staging_key(entry)
             result = Result(key, told.model_version, told.cost_microusd, told.work_ms, told.usage)
             metadata = {
-                "model-version": result.model_version.encode("ascii", "replace").decode(),
+                "model-version": result.model_version,
                 "cost-microusd": str(result.cost_microusd),
                 "work-ms": str(result.work_ms),
                 "usage": result.usage,
                 "job-id": job_id or str(entry.job_id),
             }
+            # S3 takes 2 KB of ASCII.
+            metadata = {name: value.encode("ascii", "replace").decode()[:200] for name, value in metadata.items()}
             aws.s3().put_object(Bucket=self.generator.bucket, Key=key, Body=told.image, Metadata=metadata)
             ledger.staged(entry, result, job_id)
         else:
@@ -382,6 +390,8 @@ class _Turn:
                 final=told.final,
                 job_id=job_id,
             )
+        if entry.paid_by != self.state.run.run_id and entry.status != ledger.SUBMITTED:
+            runs.add_cost_after_end(entry.paid_by, int(entry.cost_microusd), int(entry.work_ms))
         lanes.give_back(self.provider.name, self.provider.limits, str(entry.token))
 
     def expire(self, entry: LedgerEntry) -> None:

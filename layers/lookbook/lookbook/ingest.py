@@ -14,7 +14,7 @@ from lookbook import aws, library, model_photos, plan, runs, scrape
 from lookbook.errors import InputError
 from lookbook.garments import garment_category
 from lookbook.options import RunOptions
-from lookbook.plan import MAX_PROBLEMS, PlanLine, dump, items_key, plan_key, write_pass
+from lookbook.plan import MAX_PROBLEMS, WAVES, PlanLine, dump, items_key, plan_key, write_pass
 from lookbook.providers.registry import all_of
 from lookbook.state import Item, RunContext
 from lookbook.tables import Outcome, Run
@@ -111,7 +111,7 @@ def ingest(
             Run.problems.set(counts.problems),
         ]
     )
-    first = write_pass(bucket, run.run_id, 1, [], 0)
+    first = write_pass(bucket, run.run_id, 1, [], 0, WAVES * context.max_concurrency)
     return {
         "next": "products" if first else "finish",
         "run": context.model_dump(),
@@ -126,7 +126,7 @@ def _asked(options: RunOptions, run: Run) -> dict[str, Any]:
         "variants": options.variants,
         "reuse": options.reuse,
         # The seeds of new pictures follow from the first run, so that a retry finds what that has paid for.
-        "fresh_for": "" if options.reuse else (run.retry_of or run.run_id),
+        "fresh_for": "" if options.reuse else (run.fresh_for or run.run_id),
         "budget_microusd": None if limit is None else round(limit * 1_000_000),
     }
 

@@ -42,6 +42,7 @@ FAILED = "failed"
 UNKNOWN = "unknown"
 
 ENDS = (SUCCEEDED, FAILED, BLOCKED, UNKNOWN, "open")
+GOOD = frozenset({SUBMITTED, STAGED, SUCCEEDED})
 MAY_BE_TRIED_AGAIN = frozenset({FAILED, UNKNOWN})
 # A job that fails on the worker is paid for. Once is bad luck; a third time would be throwing money after it.
 MAX_ATTEMPTS = 2
@@ -153,7 +154,7 @@ def write_intent(
 def withdraw(entry: LedgerEntry) -> None:
     """Take out an intent of which nothing was bought; the reservation in the budget is the caller's to give back."""
     try:
-        entry.delete(LedgerEntry.status == INTENT)
+        entry.delete((LedgerEntry.status == INTENT) & (LedgerEntry.token == entry.token))
     except DeleteError as error:
         if error.cause_response_code != "ConditionalCheckFailedException":
             raise  # else someone has taken us for dead, and it is theirs
@@ -207,9 +208,9 @@ def ended(
         actions.append(LedgerEntry.job_id.set(job_id))
     if entry.status == STAGED:  # settled when it was staged
         _move(entry, {STAGED}, actions)
-        return
-    counts = int(entry.reserved_microusd) if status == UNKNOWN else cost_microusd
-    _settle(entry, {str(entry.status)}, actions, counts)
+    elif entry.status in budget.IN_FLIGHT:
+        counts = int(entry.reserved_microusd) if status == UNKNOWN else cost_microusd
+        _settle(entry, {str(entry.status)}, actions, counts)
 
 
 def _settle(entry: LedgerEntry, from_statuses: set[str], actions: list[Action], counts_microusd: int) -> None:

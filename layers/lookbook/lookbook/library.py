@@ -37,14 +37,15 @@ class Holding:
         return self.variants.issuperset(range(1, variants + 1))
 
 
-def look_up(product_ids: Iterable[str]) -> dict[str, Holding]:
+def look_up(product_ids: Iterable[str], *, consistent: bool = False) -> dict[str, Holding]:
     """Return what the library holds of these products; those it does not know are left out.
 
-    One call and at most 100 eventually consistent reads per 100 ids. A product that is just being saved may be
-    missed; Check, which decides, reads consistently.
+    One call and at most 100 reads per 100 ids, eventually consistent unless asked otherwise: a product that is just
+    being saved may be missed. Check, which decides, reads consistently.
     """
     fields = ["product_id", "sort_key", "kind", "variants", "images_cost_microusd", "images_work_ms"]
-    found = Product.batch_get([(product_id, PRODUCT) for product_id in product_ids], attributes_to_get=fields)
+    keys = [(product_id, PRODUCT) for product_id in product_ids]
+    found = Product.batch_get(keys, consistent_read=consistent, attributes_to_get=fields)
     return {product.product_id: holding(product) for product in found}
 
 

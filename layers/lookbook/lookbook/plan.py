@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from lookbook.tables import Run
 
 MAX_PROBLEMS = 20
-PASS_ITEMS = 500
+# A pass lasts about so many times as long as a child, 140 s at most: shorter than the half hour for which RunPod keeps
+# results, which the products that were put off at its beginning have to find there in the next one.
+WAVES = 10
 PAGE_BYTES = 256 * 1024
 # A request looks at no more than this much of a plan; the cursor goes on from there.
 LOOKED_UP_AT_ONCE = 100
@@ -61,16 +63,15 @@ def items_key(run_id: str) -> str:
 
 
 def write_pass(
-    bucket: str, run_id: str, number: int, again: list[Item], offset: int, *, stopping: bool = False
+    bucket: str, run_id: str, number: int, again: list[Item], offset: int, room: int, *, stopping: bool = False
 ) -> Pass | None:
-    """Write the items of the next pass: those put off, then as many new ones as fit; None if there are none.
+    """Write the items of the next pass: those put off, then as many new ones as there is room; None if there are none.
 
-    While a run is being stopped no new ones are begun. A pass is kept short because what a child could not wait for is
-    fetched in the next pass, and a provider keeps a result for half an hour only.
+    While a run is being stopped no new ones are begun.
     """
     lines = [dump(item) for item in again]
     for end, line in () if stopping else read_lines(bucket, items_key(run_id), offset):
-        if len(lines) >= PASS_ITEMS:
+        if len(lines) >= room:
             break
         lines.append(line + b"\n")
         offset = end

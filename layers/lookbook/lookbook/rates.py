@@ -22,7 +22,7 @@ _kept: dict[str, tuple[float, Estimate]] = {}
 
 def estimate(provider: Provider) -> Estimate:
     """Return the estimate for an image; a warm function asks the table once a minute at most."""
-    key = rate_id(provider.name, provider.model_version)
+    key = rate_id(provider)
     read_at, found = _kept.get(key, (-KEPT_SECONDS, None))
     if found is None or time.monotonic() - read_at >= KEPT_SECONDS:
         found = _read(key, provider)
@@ -30,13 +30,14 @@ def estimate(provider: Provider) -> Estimate:
     return found
 
 
-def rate_id(method: str, model_version: str) -> str:
-    return f"rate#{method}#{model_version}"
+def rate_id(provider: Provider) -> str:
+    """Return the key of a method's rate; another model, price or quality has another one."""
+    return f"rate#{provider.name}#{provider.model_version}#{provider.estimate().microusd}"
 
 
-def add(method: str, model_version: str, images: int, cost_microusd: int, work_ms: int) -> None:
+def add(provider: Provider, images: int, cost_microusd: int, work_ms: int) -> None:
     """Add a run's images to what is known of a method."""
-    Rate(rate_id(method, model_version)).update(
+    Rate(rate_id(provider)).update(
         [
             Rate.kind.set(Rate),
             Rate.images.add(images),
@@ -53,7 +54,7 @@ def _read(key: str, provider: Provider) -> Estimate:
     except DoesNotExist:
         return configured
     images = int(rate.images)
-    if images < ENOUGH_IMAGES:
+    if images < ENOUGH_IMAGES or not rate.cost_microusd:
         return configured
     microusd = round(rate.cost_microusd / images)
     margin = configured.most_microusd / max(1, configured.microusd)

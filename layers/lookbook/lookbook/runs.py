@@ -119,7 +119,7 @@ def create(
     *,
     name: str,
     purpose: str,
-    retry_of: str | None = None,
+    retry_of: Run | None = None,
     status: str,
     options: dict[str, Any],
     started_by: str,
@@ -131,7 +131,8 @@ def create(
         sort_key=RUN,
         name=name,
         purpose=purpose,
-        retry_of=retry_of,
+        retry_of=retry_of.run_id if retry_of else None,
+        fresh_for=(retry_of.fresh_for or retry_of.run_id) if retry_of else None,
         status=status,
         options=options,
         started_by=started_by,
@@ -176,6 +177,39 @@ def begin(start: Start, execution_arn: str, now: datetime) -> Run | None:
             return None
         raise
     return run
+
+
+def left_undone(run: Run) -> int:
+    """Return how many products of an ended run a retry would take, those that were never counted with them."""
+    retried = sum(int(getattr(run, status) or 0) for status in MAY_BE_RETRIED)
+    counted = sum(int(getattr(run, name) or 0) for name in COUNTED) - int(run.planned_reused or 0)
+    return max(retried, int(run.to_do or 0) - counted)
+
+
+def add_cost_after_end(run_id: str, cost_microusd: int, work_ms: int) -> None:
+    """Add what a job came to that another run has fetched, to the ended run that bought it; else Finish counts it."""
+    try:
+        Run(run_id, RUN).update(
+            [Run.cost_microusd.add(cost_microusd), Run.work_ms.add(work_ms)], condition=Run.finished_at.exists()
+        )
+    except UpdateError as error:
+        if error.cause_response_code != "ConditionalCheckFailedException":
+            raise
+
+
+def close_dead(run: Run, reason: str, now: datetime) -> Run:
+    """Write the end of a run whose execution has died before Finish could count it."""
+    dead = Run(run.run_id, RUN)
+    try:
+        dead.update(
+            [Run.status.set(FAILED), Run.reason.set(reason), Run.finished_at.set(iso(now))],
+            condition=Run.finished_at.does_not_exist(),
+        )
+    except UpdateError as error:
+        if error.cause_response_code != "ConditionalCheckFailedException":
+            raise
+        return get(run.run_id)
+    return dead
 
 
 def show(run: Run, progress: dict[str, int] | None = None) -> dict[str, Any]:

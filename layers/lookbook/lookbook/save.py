@@ -8,6 +8,8 @@ get a placeholder cannot know; it loses the picture when the second one shows wh
 
 from __future__ import annotations
 
+import random
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,8 +27,12 @@ from lookbook.times import iso
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from pynamodb.expressions.condition import Condition
+
     from lookbook.providers.base import Provider
 
+# AWS refuses a transaction while another one holds an item of it; a few tries of a fraction of a second get through.
+MAX_CONFLICTS = 8
 BLOCKED_REASON = (
     "The provider's safety filter blocked it: it answered with a placeholder picture. "
     "Another product picture or model photo may pass."
@@ -63,18 +69,25 @@ class Saver:
         made: list[_Made] = []
         for job in state.jobs:
             if job not in done and job.status in {"staged", "linked"}:
-                result = self.finish(job)
+                result = self.finish(job, state.run.run_id)
                 if isinstance(result, Job):
                     jobs[job.variant] = result
                 else:
                     made.append(result)
-        for twin in _twins(made):
-            made.remove(twin)
-            jobs[twin.job.variant] = self.block(twin, state, now)
+        held = {image.image_id for image in images}
+        for one in (everything := list(made)):
+            if self.providers[state.product.method].placeholders:
+                if _is_twin(one, everything):
+                    made.remove(one)
+                    jobs[one.job.variant] = self.block(one, state, now)
+            elif one.image_id in held:
+                made.remove(one)
+                jobs[one.job.variant] = _same_again(one)
+            held.add(one.image_id)
         committed = self.commit(state, product, made, jobs, now)
         return self.next_state(state.model_copy(update={"jobs": list(jobs.values())}), [*done, *committed])
 
-    def finish(self, job: Job) -> _Made | Job:
+    def finish(self, job: Job, run_id: str) -> _Made | Job:
         """Make an image of a result, or say why it is none."""
         entry = LedgerEntry.get(ledger.work_id(job.reuse_key), job.attempt, consistent_read=True)
         if job.status == "linked":
@@ -84,9 +97,11 @@ class Saver:
         except (ImageError, NotFoundError) as error:
             reason = f"The provider's result cannot be used: {error}"
             ledger.ended(entry, ledger.FAILED, reason)
-            again = generate.may_try_again(ledger.attempts(job.reuse_key), entry.paid_by)
+            again = generate.may_try_again(ledger.attempts(job.reuse_key), run_id)
             return job.model_copy(update={"status": "waiting" if again else "failed", "reason": reason})
         aws.put_once(self.bucket, library.image_key(picture.sha256), picture.data, "image/jpeg")
+        if not job.cost_microusd and job.own:  # another run has paid for it
+            job = job.model_copy(update={"cost_microusd": entry.cost_microusd, "work_ms": entry.work_ms})
         version = entry.model_version or "unknown"
         return _Made(job, picture.sha256, picture.width, picture.height, len(picture.data), version)
 
@@ -105,13 +120,18 @@ class Saver:
         self, state: ProductState, product: Product, made: list[_Made], jobs: dict[int, Job], now: datetime
     ) -> list[Job]:
         """Write all that was made at once; what turns out to be a placeholder is left out and blocked."""
+        conflicts = 0
         while made:
             finished = all(job.status != "waiting" for job in jobs.values())
             try:
                 self.write(state, product, made, now, finished=finished)
-            except TransactWriteError:
+            except TransactWriteError as error:
+                if conflicts < MAX_CONFLICTS and _is_conflict(error):
+                    conflicts += 1
+                    time.sleep(random.uniform(0.05, 0.3))  # noqa: S311 - only to spread those who collided
+                    continue
                 placeholders = [one for one in made if _belongs_to_other_work(one)]
-                if not placeholders:
+                if not self.providers[state.product.method].placeholders or not placeholders:
                     raise  # someone else has saved or changed the product; a repeated Save finds it as it now is
                 for one in placeholders:
                     made.remove(one)
@@ -144,6 +164,7 @@ class Saver:
             unchanged &= Product.claimed_by == state.run.run_id
             if finished:
                 actions += [Product.claimed_by.remove(), Product.claim_expires_at.remove()]
+        placeholders = self.providers[state.product.method].placeholders
         with TransactWrite(connection=connection()) as transaction:
             for one in made:
                 transaction.update(
@@ -154,8 +175,7 @@ class Saver:
                         Fingerprint.used_by.add({product.product_id}),
                         Fingerprint.blocked.set(False),
                     ],
-                    condition=Fingerprint.product_id.does_not_exist()
-                    | ((Fingerprint.reuse_key == one.job.reuse_key) & (Fingerprint.blocked == False)),  # noqa: E712 - it builds DynamoDB's condition
+                    condition=_first_made_by(one) if placeholders else None,
                 )
             for one in made:
                 transaction.save(self.image(one, state, moment), condition=Image.product_id.does_not_exist())
@@ -247,13 +267,31 @@ class Saver:
         )
 
 
-def _twins(made: list[_Made]) -> list[_Made]:
-    """Return those whose bytes are the same though their inputs differ."""
-    return [
-        one
-        for one in made
-        if any(one.image_id == other.image_id and one.job.reuse_key != other.job.reuse_key for other in made)
-    ]
+def _first_made_by(one: _Made) -> Condition:
+    """The condition that no other work has made these bytes."""
+    same = (Fingerprint.reuse_key == one.job.reuse_key) & (Fingerprint.blocked == False)  # noqa: E712 - DynamoDB's
+    condition: Condition = Fingerprint.product_id.does_not_exist() | same
+    return condition
+
+
+def _is_conflict(error: TransactWriteError) -> bool:
+    """Tell whether a transaction failed only because another one was at the same items at that moment."""
+    codes = {reason.code for reason in error.cancellation_reasons if reason is not None}
+    return "TransactionConflict" in codes and codes <= {"TransactionConflict", "None"}
+
+
+def _is_twin(one: _Made, made: list[_Made]) -> bool:
+    """Tell whether other inputs gave the same bytes."""
+    return any(one.image_id == other.image_id and one.job.reuse_key != other.job.reuse_key for other in made)
+
+
+def _same_again(one: _Made) -> Job:
+    """Say that a provider made a picture for this variant that the product has already."""
+    reason = "The provider made the same picture as for another variant."
+    if one.job.status == "staged":
+        entry = LedgerEntry.get(ledger.work_id(one.job.reuse_key), one.job.attempt, consistent_read=True)
+        ledger.ended(entry, ledger.FAILED, reason, final=True)
+    return one.job.model_copy(update={"status": "failed", "reason": reason})
 
 
 def _belongs_to_other_work(one: _Made) -> bool:

@@ -57,7 +57,8 @@ class Item(_State):
 class Job(_State):
     """A variant in the making; `attempt` is its ledger entry's sort key, the cost what this run has paid for it.
 
-    `own`: it was handed in for this product, not for another one with the same picture. `reseeded`: its first seed's
+    `own`: it was handed in for this product, not for another one with the same picture. `tries`: how often the
+    product's picture could not be fetched for it. `reseeded`: its first seed's
     result was blocked, and this is the other one; what that cost is in `before_*`.
     """
 
@@ -73,6 +74,7 @@ class Job(_State):
     cost_microusd: int = 0
     work_ms: int = 0
     own: bool = True
+    tries: int = 0
     reseeded: bool = False
     before_microusd: int = 0
     before_ms: int = 0

@@ -188,7 +188,7 @@ class RunsItem(Model):
 class Run(RunsItem, discriminator="run"):
     """A run. The counts of the plan are written by Ingest, the rest by Finish.
 
-    `purpose` is `scrape`, `plan` or `retry`; a retry is `retry_of` another run.
+    `purpose` is `scrape`, `plan` or `retry`; a retry is `retry_of` another run, and `fresh_for` the first of them.
     """
 
     sort_key = UnicodeAttribute(range_key=True, default=RUN)
@@ -196,6 +196,7 @@ class Run(RunsItem, discriminator="run"):
     name = UnicodeAttribute()
     purpose = UnicodeAttribute(default="scrape")
     retry_of = UnicodeAttribute(null=True)
+    fresh_for = UnicodeAttribute(null=True)
     status = UnicodeAttribute()
     options: JSONAttribute = JSONAttribute(null=True)
     started_by = UnicodeAttribute()
@@ -293,7 +294,7 @@ class Lane(RunsItem, discriminator="lane"):
 
 
 class Rate(RunsItem, discriminator="rate"):
-    """What a method's images have cost so far, to estimate by. Its `run_id` is rate#<method>#<model version>."""
+    """What a method's images have cost so far, to estimate by. Its `run_id` is rate#<method>#<model>#<price>."""
 
     sort_key = UnicodeAttribute(range_key=True, default="rate")
     images = NumberAttribute(default=0)

@@ -128,12 +128,12 @@ def _execute(run: Run, scrape: bytes | None) -> Response[dict[str, Any]]:
 )
 def retry_run(run_id: RunId, retry: Retry) -> Response[dict[str, Any]]:
     """Start a run of what this one left undone (failed, deferred, over budget); what was paid for is fetched."""
-    old = runs.get(run_id)
+    old = _as_it_is(run_id)
     if old.finished_at is None:
         raise ConflictError("The run has not ended yet; stop it, or wait for it.")
     if old.purpose == runs.PLAN:
         raise ConflictError("This was a plan; start the run itself.")
-    if not any(int(getattr(old, status) or 0) for status in runs.MAY_BE_RETRIED) or not old.to_do:
+    if not runs.left_undone(old):
         raise ConflictError("The run left nothing to retry: no product failed, was put off, or was over budget.")
     options = {**(old.options or {})}
     if retry.max_cost_usd is not None:
@@ -143,7 +143,7 @@ def retry_run(run_id: RunId, retry: Retry) -> Response[dict[str, Any]]:
         runs.new_id(moment),
         name=old.name,
         purpose=runs.RETRY,
-        retry_of=old.run_id,
+        retry_of=old,
         status=runs.RUNNING,
         options=options,
         started_by=user(router),
@@ -158,7 +158,7 @@ def retry_run(run_id: RunId, retry: Retry) -> Response[dict[str, Any]]:
 )
 def stop_run(run_id: RunId) -> Response[dict[str, Any]]:
     """Let a run submit nothing more. What is paid for is fetched and kept; the rest can be retried."""
-    run = runs.get(run_id)
+    run = _as_it_is(run_id)
     if run.finished_at is not None:
         raise ConflictError(f"The run has ended already: {run.status}.")
     budget.stop(run.run_id, budget.DEFERRED, f"The run was stopped by {user(router)}.")
@@ -203,12 +203,24 @@ def get_run(run_id: RunId) -> dict[str, Any]:
         return runs.show(run)
     ended, progress = _execution(run)
     if ended:
-        run = runs.get(run_id)  # it may have ended in between
-        if run.status == runs.RUNNING:
-            run.status = runs.FAILED
-            run.reason = f"The run was stopped before it could be counted ({ended})."
-            progress = None
+        run = _end_of(run, ended)
     return runs.show(run, progress if run.status == runs.RUNNING else None)
+
+
+def _end_of(run: Run, ended: str) -> Run:
+    """Return a run whose execution is over as it ended; if Finish could not write that, it is written now."""
+    run = runs.get(run.run_id)
+    if run.finished_at is not None:
+        return run
+    return runs.close_dead(run, f"Its execution ended before it could be counted ({ended}). Retry it.", now())
+
+
+def _as_it_is(run_id: str) -> Run:
+    """Return a run; one that says it is running while its execution is over is ended."""
+    run = runs.get(run_id)
+    if run.finished_at is None and run.execution_arn and (ended := _execution(run)[0]):
+        return _end_of(run, ended)
+    return run
 
 
 def _execution(run: Run) -> tuple[str | None, dict[str, int] | None]:

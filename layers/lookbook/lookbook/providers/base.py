@@ -144,6 +144,11 @@ class Provider(Protocol):
         ...
 
     @property
+    def placeholders(self) -> bool:
+        """Whether its filter answers with a placeholder picture: then equal bytes for other work mean blocked."""
+        ...
+
+    @property
     def limits(self) -> Limits | None:
         """What it allows at once and a minute, if that is little."""
         ...

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 PARAMETERS: Parameters = {"num_inference_steps": 50, "guidance_scale": 2.5, "width": 768, "height": 1024}
 # An RTX 4090 or A100 takes 10-12 s an image with these.
 SECONDS_PER_IMAGE = 11.0
+ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
 # Seconds differ from job to job; a budget reserves so much more than the mean.
 MARGIN = 1.25
 
@@ -57,6 +58,7 @@ class Catvton:
     model_version = "1"
     wears = True
     moody = True
+    placeholders = True
     limits = None  # 1,000 submissions in 10 s are more than a map's children can send
     call_seconds = CALL_SECONDS + WRITE_SECONDS
 
@@ -112,6 +114,8 @@ class Catvton:
     def _state(self, told: _Answer) -> JobState:
         if told.status in {"IN_QUEUE", "IN_PROGRESS", "RUNNING"}:
             return JobState("waiting")
+        if told.status not in ENDED:  # a state we do not know is no end: the job may be at work, and is paid for
+            raise TroubleError(f"The GPU endpoint told no status that we know ({told.status[:40] or 'none'}).")
         work_ms = round(told.executionTime or 0)
         cost, usage = round(work_ms * self._usd_per_second * 1000), f"{work_ms / 1000:.2f} s"
         output = told.output if isinstance(told.output, dict) else {}

@@ -39,6 +39,7 @@ CATEGORIES = {"upper": "tops", "lower": "bottoms", "overall": "one-pieces", "": 
 CREDITS_PER_IMAGE = 1
 SECONDS_PER_IMAGE = 10.0  # 5-17 s
 
+ENDED = frozenset({"failed", "canceled", "time_out"})
 FINAL = frozenset({"ImageLoadError", "PoseError", "InputValidationError"})
 
 
@@ -72,6 +73,7 @@ class Fashn:
     model_version = MODEL
     wears = True
     moody = False
+    placeholders = False
     limits = Limits(at_once=6, per_minute=50, job_seconds=90)
     call_seconds = CALL_SECONDS + WRITE_SECONDS
     unavailable = ""
@@ -122,6 +124,8 @@ class Fashn:
             return JobState("waiting")
         if told.status == "completed":
             return self._completed(told, answer.headers)
+        if told.status not in ENDED:  # a state we do not know is no end: the job may be at work, and is paid for
+            raise TroubleError(f"FASHN told no status that we know ({told.status[:40]}).")
         why = told.error or _Error(name=told.status, message="no reason given")
         if why.name == "ContentModerationError":
             return JobState("blocked", reason=f"FASHN's content filter blocked it: {why.message[:200]}", final=True)

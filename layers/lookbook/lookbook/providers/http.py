@@ -15,10 +15,9 @@ from lookbook.providers.base import RefusedError, TroubleError, UncertainError
 
 TIMEOUT = urllib3.Timeout(connect=5, read=25)
 CALL_SECONDS = 30.0  # by TIMEOUT
-# With these a service itself says that it took nothing on; 502, 504 and 524 are a proxy's, which may have passed it on.
-NOT_TAKING_WORK = frozenset(
-    {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE}
-)
+# With these a service itself says that it took nothing on. 500 may come after it did; 502, 504 and 524 are a proxy's,
+# which may have passed it on.
+NOT_TAKING_WORK = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 BAD_KEY = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 
@@ -58,13 +57,16 @@ class JobService:
         if answer.status in NOT_TAKING_WORK:
             said = f"{self.called} is not taking work (HTTP {answer.status})."
             raise RefusedError(said, retry_after=retry_after(answer.headers.get("Retry-After")))
+        if answer.status == HTTPStatus.PAYMENT_REQUIRED:
+            said = f"{self.called} wants to be paid first (HTTP 402); fill the account and retry the run."
+            raise RefusedError(said, final=True, stops_run=True)
         if answer.status == HTTPStatus.REQUEST_TIMEOUT:
             raise RefusedError(f"{self.called} did not wait for the whole request (HTTP {answer.status}).")
         if HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
             said = f"{self.called} refused the job (HTTP {answer.status}: {words(answer)}). {hint}"
             raise RefusedError(said, final=True)
-        if answer.status != HTTPStatus.OK:
-            raise UncertainError(f"{self.called}'s proxy failed (HTTP {answer.status}).")
+        if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
+            raise UncertainError(f"{self.called} failed (HTTP {answer.status}).")
 
     def get(self, path: str) -> tuple[urllib3.BaseHTTPResponse, bytes | None] | None:
         """Return an answer and its body (None if it is too large); None for 404. Raises TroubleError."""

@@ -69,6 +69,7 @@ class OpenAi:
     licence = "OpenAI's terms of use (commercial use allowed)"
     wears = False
     moody = False
+    placeholders = False
     limits = None  # they differ from account to account; its 429 says when to come back
     call_seconds = CALL_SECONDS + WRITE_SECONDS
 
@@ -182,10 +183,10 @@ def _refusal(error: openai.APIStatusError) -> Submission:
         ) from error
     if status == 401:  # noqa: PLR2004 - HTTP
         raise RefusedError("OpenAI refused our key; set the secret OpenAiKey.", final=True, bad_key=True) from error
-    if status in {429, 500, 503}:
+    if status in {429, 503}:
         wait = retry_after(error.response.headers.get("retry-after"))
         raise RefusedError(f"OpenAI is not taking work (HTTP {status}).", retry_after=wait) from error
     if status >= 500:  # noqa: PLR2004 - HTTP
-        raise UncertainError(f"OpenAI's proxy failed (HTTP {status}).") from error
+        raise UncertainError(f"OpenAI failed (HTTP {status}).") from error
     hint = " Set OpenAiModel to one that is live." if status == 404 else ""  # noqa: PLR2004 - HTTP
     raise RefusedError(f"OpenAI refused the job (HTTP {status}: {said}).{hint}", final=True) from error
