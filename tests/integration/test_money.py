@@ -320,17 +320,51 @@ def test_a_retry_of_new_pictures_fetches_what_is_paid_for(stack: Stack, products
     stack.fault("gpu_url", kind="failed")
     first = stack.run(scrape, variants=2, reuse=False)
     assert first["counts"]["failed"] == 1
+
+    # When it is retried in vain, and that retry is retried
+    second = stack.retry(first["run_id"])
+    assert second["counts"]["failed"] == 1
     stack.heal()
     paid = stack.charges()
+    third = stack.retry(second["run_id"])
 
-    # When it is retried
-    second = stack.retry(first["run_id"])
-
-    # Then each new picture is made once
-    assert (second["status"], second["images_generated"]) == ("succeeded", 2)
+    # Then it is the same work all along, and each new picture is made once
+    assert (third["status"], third["images_generated"]) == ("succeeded", 2)
     assert stack.charges() - paid == 2
+    works = [{entry["run_id"] for entry in stack.ledger(run["run_id"])} for run in (first, second, third)]
+    assert works[0] == works[1] == works[2]
     page = stack.get(f"/api/products/{scrape[0]['product_id']}")
     assert len(page["image_list"]) == 4
+
+
+def test_a_run_whose_execution_died_is_told_and_can_be_retried(stack: Stack, products: Products) -> None:
+    # Given a run whose execution is aborted while its jobs hang at the GPU
+    scrape = products(2)
+    stack.fault("gpu_url", kind="stuck")
+    paid = stack.charges()
+    run_id = stack.start(scrape, variants=1)
+    for _ in range(200):
+        if sum(entry["status"] == "submitted" for entry in stack.ledger(run_id)) == 2:
+            break
+    record = stack.aws("dynamodb").get_item(
+        TableName=stack.output("RunsTable"), Key={"run_id": {"S": run_id}, "sort_key": {"S": "run"}}
+    )["Item"]
+    stack.aws("stepfunctions").stop_execution(executionArn=record["execution_arn"]["S"])
+    stack.heal()
+
+    # When it is retried
+    run = stack.wait(run_id)
+    retry = stack.retry(run_id)
+
+    # Then the run had said what to do, and the retry fetches what was paid for
+    assert run["status"] == "failed"
+    assert "Retry it" in run["reason"]
+    assert (retry["status"], retry["counts"]["products"]) == ("succeeded", 2)
+    assert stack.charges() - paid == 2
+    # And the cost is counted once, with the run that bought it
+    costs = [stack.get(f"/api/runs/{each}")["cost_usd"] for each in (run_id, retry["run_id"])]
+    assert costs[0] > 0
+    assert costs[1] == 0
 
 
 # ---------------------------------------------------------------------- limits

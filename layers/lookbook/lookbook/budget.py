@@ -2,7 +2,7 @@
 
 `committed` is what was spent plus what is reserved for jobs in flight, and a reservation is one conditional write that
 keeps it within the limit; `spent` is what has been settled. A reservation that would fit beside what was spent, and
-only jobs in flight leave it no room, waits, as they may turn out cheaper; else the budget is used up. A process that
+only jobs in flight leave it no room, waits, as they may turn out cheaper; else it is beyond the budget. A process that
 dies in between leaves a reservation behind: Finish corrects it from the ledger between two passes of the map, when
 nothing is being submitted.
 """
@@ -66,12 +66,23 @@ def settle(run_id: str, reserved_microusd: int, cost_microusd: int) -> None:
     _add(run_id, committed=cost_microusd - reserved_microusd, spent=cost_microusd)
 
 
-def _add(run_id: str, *, committed: int, spent: int, condition: object = None) -> None:
+def settle_unknown(run_id: str, reserved_microusd: int) -> None:
+    """Count a reservation as spent: nobody knows what the job came to."""
+    _add(run_id, committed=0, spent=reserved_microusd, unknown=reserved_microusd)
+
+
+def revive(run_id: str, reserved_microusd: int) -> None:
+    """Take back `settle_unknown`: the job has been found after all, and is in flight again."""
+    _add(run_id, committed=0, spent=-reserved_microusd, unknown=-reserved_microusd)
+
+
+def _add(run_id: str, *, committed: int, spent: int, unknown: int = 0, condition: object = None) -> None:
     Budget(run_id).update(
         [
             Budget.kind.set(Budget),
             Budget.committed_microusd.add(committed),
             Budget.spent_microusd.add(spent),
+            Budget.unknown_microusd.add(unknown),
         ],
         condition=condition,  # type: ignore[arg-type]  # a Condition, whose class pynamodb keeps to itself
     )
@@ -93,16 +104,18 @@ def stop(run_id: str, status: str, reason: str) -> bool:
 
 def recount(run_id: str, entries: Iterable[LedgerEntry]) -> None:
     """Set the sums to what the ledger says, between two passes of the map."""
-    committed = spent = 0
+    committed = spent = unknown = 0
     for entry in entries:
         amount = counted(entry)
         committed += amount
         spent += amount if entry.status not in IN_FLIGHT else 0
+        unknown += amount if entry.status == "unknown" else 0
     Budget(run_id).update(
         [
             Budget.kind.set(Budget),
             Budget.committed_microusd.set(committed),
             Budget.spent_microusd.set(spent),
+            Budget.unknown_microusd.set(unknown),
         ]
     )
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 STALLED_SECONDS = 3600
 NEXT_PASS_WAIT_SECONDS = 10
 UNRECORDED = "Its steps were stopped before they could report. Run it again: what was paid for is kept."
-BLOCKED_LATER = "One of its images turned out to be the provider's placeholder for blocked ones."
+BLOCKED_LATER = "An image of it turned out to be the placeholder of the provider's filter. A retry tries another seed."
 NOT_DONE = ("failed", "blocked", "deferred", "over_budget")
 # Attempts of which something is bought and not in the library yet.
 OPEN = frozenset({ledger.INTENT, ledger.SUBMITTED, ledger.STAGED})
@@ -198,7 +198,8 @@ def _with_paid_work(again: list[Item], entries: list[LedgerEntry], stop: Budget)
 
 def _add(run: Run, done: Pass, tally: _Tally, stop: Budget) -> Run:
     """Add a pass to the run's counts, once: a repeated Finish finds it counted."""
-    note = f"{len(tally.again)} products are put off: {plain_reason(tally.why_again)}" if tally.why_again else ""
+    products = f"{len(tally.again):,} product{'s are' if len(tally.again) != 1 else ' is'}"
+    note = f"{products} put off: {plain_reason(tally.why_again)}" if tally.why_again else ""
     fresh = Run(run.run_id, RUN)
     try:
         fresh.update(
@@ -232,7 +233,7 @@ def _entries(run_id: str, at_least_microusd: int) -> list[LedgerEntry]:
 
 
 def _correct_blocked(run: Run, context: RunContext, entries: list[LedgerEntry]) -> None:
-    """Count as blocked what had taken the provider's placeholder for an image, before it was known (see save.py)."""
+    """Count as failed what had taken the provider's placeholder for an image, before it was known (see save.py)."""
     suspects = sorted({entry.product_id for entry in entries if entry.status == ledger.BLOCKED})
     for start in range(0, len(suspects), LOOKED_UP_AT_ONCE):
         batch = suspects[start : start + LOOKED_UP_AT_ONCE]
@@ -242,11 +243,21 @@ def _correct_blocked(run: Run, context: RunContext, entries: list[LedgerEntry]) 
             holding = held.get(outcome.sort_key.removeprefix(outcome_key("")))
             if outcome.status != "generated" or (holding is not None and holding.covers(context.variants)):
                 continue  # all its images are there: what was blocked got another seed
-            outcome.update([Outcome.status.set("blocked"), Outcome.reason.set(BLOCKED_LATER)])
             missing = context.variants - (len(holding.variants) if holding is not None else 0)
+            lost = min(int(outcome.images_generated), missing)
+            outcome.update(
+                [
+                    Outcome.status.set("failed"),
+                    Outcome.reason.set(BLOCKED_LATER),
+                    Outcome.images_generated.set(int(outcome.images_generated) - lost),
+                ]
+            )
+            product_id = outcome.sort_key.removeprefix(outcome_key(""))
+            about = {"index": 0, "product_id": product_id, "title": "", "status": "failed", "reason": BLOCKED_LATER}
+            run.problems = [*(run.problems or []), about][:MAX_PROBLEMS]
             run.generated -= 1
-            run.blocked += 1
-            run.images_generated -= min(int(outcome.images_generated), missing)
+            run.failed += 1
+            run.images_generated -= lost
 
 
 def _verdict(run: Run) -> tuple[str, str | None]:
@@ -263,7 +274,7 @@ def _verdict(run: Run) -> tuple[str, str | None]:
 
 def _end(run: Run, status: str, reason: str | None, now: datetime) -> dict[str, Any]:
     """Write how the run ended."""
-    counts = ("generated", "blocked", "deferred", "over_budget", "images_generated", "cost_microusd", "work_ms")
+    counts = ("generated", "failed", "deferred", "over_budget", "images_generated", "cost_microusd", "work_ms")
     actions: list[Action] = [getattr(Run, name).set(int(getattr(run, name) or 0)) for name in counts]
     actions += [
         Run.status.set(status),

@@ -45,6 +45,8 @@ def sum_up(run: Run, providers: Mapping[str, Provider], settings: MethodSettings
         "images_to_generate": len(seen),
         "images_linked": linked + asked - len(seen),
         "cost_usd": round(sum(method["cost_usd"] for method in methods), 6),
+        "max_cost_usd": sum(len(keys) * rates.estimate(providers[name]).most_microusd for name, keys in work.items())
+        / 1_000_000,
         "minutes": round(sum(method["minutes"] for method in methods), 1),
         "prices_as_of": settings.prices_as_of,
         "methods": methods,

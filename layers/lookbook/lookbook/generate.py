@@ -200,7 +200,11 @@ class _Turn:
         for attempt in attempts:
             if attempt.status == ledger.SUBMITTED:
                 self.note(attempt, told if job.job_id == attempt.job_id else self.ask(str(attempt.job_id)))
-        last = next((attempt for attempt in attempts if attempt.status in ledger.GOOD), last)
+        good = [attempt for attempt in attempts if attempt.status in ledger.GOOD]
+        last = good[0] if good else last
+        for late in good[1:]:
+            if late.status == ledger.STAGED:
+                ledger.ended(late, ledger.FAILED, "Another attempt at the same image came first.")
         if last is None or (
             last.status in ledger.MAY_BE_TRIED_AGAIN and may_try_again(attempts, self.state.run.run_id)
         ):
@@ -222,7 +226,7 @@ class _Turn:
             return job  # its writer has died
         if last.status == ledger.BLOCKED and self.provider.moody and not job.reseeded:
             return self.foresee(self.reseeded(job))
-        status = {ledger.BLOCKED: "blocked", ledger.FAILED: "failed"}.get(last.status, "linked")
+        status = "blocked" if last.status in {ledger.BLOCKED, ledger.FAILED} else "linked"
         return job.model_copy(update={"status": status, "reason": last.reason or ""})
 
     def read(self, job: Job, last: LedgerEntry | None, attempts: list[LedgerEntry]) -> Job:
@@ -236,7 +240,7 @@ class _Turn:
         elif last.status == ledger.STAGED:
             own = last.product_id == self.state.product.product_id
             update |= {"status": "staged", "staging_key": last.staging_key, "reason": "", "own": own}
-        elif last.status == ledger.BLOCKED:
+        elif last.status == ledger.BLOCKED or last.final:
             update |= {"status": "blocked", "reason": last.reason or ""}
         elif last.status in ledger.MAY_BE_TRIED_AGAIN and not may_try_again(attempts, self.state.run.run_id):
             update |= {"status": "failed", "reason": last.reason or ""}
@@ -297,8 +301,8 @@ class _Turn:
         try:
             accepted = provider.submit(order)
         except RefusedError as error:
-            ledger.withdraw(entry)
-            budget.release(run.run_id, price)
+            if ledger.withdraw(entry):
+                budget.release(run.run_id, price)
             return self.refused(job, error), None
         except UncertainError as error:
             ledger.ended(entry, ledger.UNKNOWN, f"{error} It may have been paid for.")
@@ -320,10 +324,17 @@ class _Turn:
         if answer == "wait":
             self.close(0)
             return job.model_copy(update={"reason": "The rest of the budget is reserved for images in the making."})
-        if answer == "over_budget":
-            budget.stop(run.run_id, budget.OVER_BUDGET, "The run's budget is used up.")
-        self.stop = budget.look(run.run_id)
-        return self.stopped(job, self.stop)
+        found = budget.look(run.run_id)
+        if found.stop_status is None and run.budget_microusd is not None:
+            reason = _beyond(run.budget_microusd, int(found.spent_microusd), self.provider.name, price)
+            able = [each for each in self.generator.providers.values() if not each.unavailable]
+            cheapest = min(rates.estimate(each).most_microusd for each in able)
+            if found.spent_microusd + cheapest <= run.budget_microusd:
+                return job.model_copy(update={"status": "over_budget", "reason": reason})
+            budget.stop(run.run_id, budget.OVER_BUDGET, reason)
+            found = budget.look(run.run_id)
+        self.stop = found
+        return self.stopped(job, found)
 
     def refused(self, job: Job, error: RefusedError) -> Job:
         """Heed why the provider did not take a job."""
@@ -405,6 +416,14 @@ class _Turn:
             result = Result(staging_key(entry), found["model-version"], cost, work, found["usage"])
             ledger.staged(entry, result, found["job-id"])
         lanes.give_back(self.provider.name, self.provider.limits, str(entry.token))
+
+
+def _beyond(limit: int, spent: int, method: str, price: int) -> str:
+    """Say why an image is not made; all in micro-dollars."""
+    return (
+        f"The budget of ${limit / 1e6:g} does not allow another image by {method}: ${spent / 1e6:g} are spent, "
+        f"and it may cost ${price / 1e6:g}."
+    )
 
 
 _model_photos: dict[str, bytes] = {}

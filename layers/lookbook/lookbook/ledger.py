@@ -86,6 +86,7 @@ def show(entry: LedgerEntry) -> dict[str, Any]:
         "job_id": entry.job_id,
         "created_at": iso(datetime.fromtimestamp(float(entry.created_at), UTC)),
         "cost_usd": int(entry.cost_microusd) / 1_000_000,
+        "at_most_usd": int(entry.reserved_microusd) / 1_000_000 if entry.status == UNKNOWN else None,
         "work_seconds": int(entry.work_ms) / 1000,
         "usage": entry.usage,
         "model_version": entry.model_version,
@@ -98,13 +99,20 @@ def summary(entries: Iterable[LedgerEntry]) -> list[dict[str, Any]]:
     """Return a run's ledger summed up by provider: attempts by how they ended, US dollars, seconds of work."""
     sums: dict[str, dict[str, Any]] = {}
     for entry in sorted(entries, key=lambda each: str(each.provider)):
-        row = sums.setdefault(str(entry.provider), dict.fromkeys(("attempts", *ENDS, "microusd", "ms"), 0))
+        row = sums.setdefault(str(entry.provider), dict.fromkeys(("attempts", *ENDS, "microusd", "ms", "lost"), 0))
         row["attempts"] += 1
         row[entry.status if entry.status in ENDS else "open"] += 1
         row["microusd"] += int(entry.cost_microusd)
         row["ms"] += int(entry.work_ms)
+        row["lost"] += int(entry.reserved_microusd) if entry.status == UNKNOWN else 0
     return [
-        {"provider": name, "cost_usd": row.pop("microusd") / 1_000_000, "work_seconds": row.pop("ms") / 1000, **row}
+        {
+            "provider": name,
+            "cost_usd": row.pop("microusd") / 1_000_000,
+            "unknown_usd": row.pop("lost") / 1_000_000,
+            "work_seconds": row.pop("ms") / 1000,
+            **row,
+        }
         for name, row in sums.items()
     ]
 
@@ -151,21 +159,25 @@ def write_intent(
     return entry
 
 
-def withdraw(entry: LedgerEntry) -> None:
-    """Take out an intent of which nothing was bought; the reservation in the budget is the caller's to give back."""
+def withdraw(entry: LedgerEntry) -> bool:
+    """Take out an intent of which nothing was bought; return whether it was ours to take out.
+
+    The reservation in the budget is then the caller's to give back.
+    """
     try:
         entry.delete((LedgerEntry.status == INTENT) & (LedgerEntry.token == entry.token))
     except DeleteError as error:
         if error.cause_response_code != "ConditionalCheckFailedException":
-            raise  # else someone has taken us for dead, and it is theirs
+            raise
+        return False  # someone has taken us for dead, and settled it
+    return True
 
 
 def submitted(entry: LedgerEntry, job_id: str) -> None:
     """Keep the provider's job id: from here on the work can always be found again."""
     actions: list[Action] = [LedgerEntry.status.set(SUBMITTED), LedgerEntry.job_id.set(job_id)]
-    if entry.status == UNKNOWN or not _move(entry, {INTENT}, actions):
-        # We were taken for dead, and what was reserved is settled already. Better late than unknown.
-        _move(entry, {UNKNOWN}, [*actions, LedgerEntry.reserved_microusd.set(0)])
+    if not _move(entry, {INTENT}, actions) and _move(entry, {UNKNOWN}, actions):
+        budget.revive(entry.paid_by, int(entry.reserved_microusd))  # we were taken for dead; better late than unknown
 
 
 def staged(entry: LedgerEntry, result: Result, job_id: str = "") -> None:
@@ -178,9 +190,9 @@ def staged(entry: LedgerEntry, result: Result, job_id: str = "") -> None:
         LedgerEntry.work_ms.set(result.work_ms),
         LedgerEntry.usage.set(result.usage),
     ]
-    if job_id:
-        actions.append(LedgerEntry.job_id.set(job_id))
-    _settle(entry, {INTENT, UNKNOWN} if job_id else {SUBMITTED}, actions, result.cost_microusd)
+    if job_id and entry.status != SUBMITTED:
+        submitted(entry, job_id)
+    _settle(entry, {SUBMITTED}, actions, result.cost_microusd)
 
 
 def ended(
@@ -209,15 +221,18 @@ def ended(
     if entry.status == STAGED:  # settled when it was staged
         _move(entry, {STAGED}, actions)
     elif entry.status in budget.IN_FLIGHT:
-        counts = int(entry.reserved_microusd) if status == UNKNOWN else cost_microusd
-        _settle(entry, {str(entry.status)}, actions, counts)
+        _settle(entry, {str(entry.status)}, actions, None if status == UNKNOWN else cost_microusd)
 
 
-def _settle(entry: LedgerEntry, from_statuses: set[str], actions: list[Action], counts_microusd: int) -> None:
-    """Move an attempt to where its cost is known, and put that in the place of its reservation; once."""
+def _settle(entry: LedgerEntry, from_statuses: set[str], actions: list[Action], cost_microusd: int | None) -> None:
+    """Move an attempt to its end, and put its cost (None: not known) in the place of its reservation; once."""
     reserved = int(entry.reserved_microusd)
-    if _move(entry, from_statuses, actions):
-        budget.settle(entry.paid_by, reserved, counts_microusd)
+    if not _move(entry, from_statuses, actions):
+        return
+    if cost_microusd is None:
+        budget.settle_unknown(entry.paid_by, reserved)
+    else:
+        budget.settle(entry.paid_by, reserved, cost_microusd)
 
 
 def _move(entry: LedgerEntry, from_statuses: set[str], actions: list[Action]) -> bool:

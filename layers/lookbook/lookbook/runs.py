@@ -233,6 +233,7 @@ def show(run: Run, progress: dict[str, int] | None = None) -> dict[str, Any]:
         "images_generated": int(run.images_generated or 0),
         "images_reused": int(run.images_reused or 0),
         "cost_usd": dollars(run.cost_microusd),
+        "unknown_usd": round(sum(row["unknown_usd"] for row in run.ledger or []), 6),
         "work_seconds": (run.work_ms or 0) / 1000,
         "saved_usd": dollars(run.saved_microusd),
         "saved_work_seconds": (run.saved_work_ms or 0) / 1000,

@@ -281,6 +281,7 @@ class Budget(RunsItem, discriminator="budget"):
     sort_key = UnicodeAttribute(range_key=True, default="budget")
     committed_microusd = NumberAttribute(default=0)
     spent_microusd = NumberAttribute(default=0)
+    unknown_microusd = NumberAttribute(default=0)
     stop_status = UnicodeAttribute(null=True)
     stop_reason = UnicodeAttribute(null=True)
 

@@ -134,7 +134,9 @@ def retry_run(run_id: RunId, retry: Retry) -> Response[dict[str, Any]]:
     if old.purpose == runs.PLAN:
         raise ConflictError("This was a plan; start the run itself.")
     if not runs.left_undone(old):
-        raise ConflictError("The run left nothing to retry: no product failed, was put off, or was over budget.")
+        blocked = f" {int(old.blocked):,} blocked: that is final for their pictures." if old.blocked else ""
+        said = "The run left nothing to retry: no product failed, was put off, or was over budget."
+        raise ConflictError(said + blocked)
     options = {**(old.options or {})}
     if retry.max_cost_usd is not None:
         options["max_cost_usd"] = retry.max_cost_usd
@@ -196,7 +198,11 @@ def get_run(run_id: RunId) -> dict[str, Any]:
     run = runs.get(run_id)
     if run.status == runs.RUNNING:
         so_far = budget.look(run.run_id)
-        run.cost_microusd, run.stop_reason = so_far.spent_microusd, so_far.stop_reason
+        run.cost_microusd, run.stop_reason = so_far.spent_microusd - so_far.unknown_microusd, so_far.stop_reason
+    if run.finished_at is not None and run.ledger is None:  # it died uncounted
+        entries = list(ledger.paid_by(run.run_id))
+        run.ledger = ledger.summary(entries)
+        run.cost_microusd = sum(int(entry.cost_microusd) for entry in entries)
     if run.status != runs.RUNNING or not run.execution_arn:
         if run.status == runs.RUNNING and seconds_between(run.created_at, iso(now())) > NOT_STARTED_SECONDS:
             run.status, run.reason = runs.FAILED, "It was never started. Start it again."

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Parameters = Mapping[str, int | float | str]
 
+FINAL = "This is final for this picture and model photo; another of either, or another method, may pass."
+
 # What must be written once a provider has answered takes less than this.
 WRITE_SECONDS = 5
 
@@ -70,7 +72,8 @@ class JobState:
     """A job as its provider tells it.
 
     `cost_microusd` is what it was charged, `work_ms` how long it was worked on, `usage` what the provider counted, in
-    its own units. `image` is the raw result of a completed job. `final`: the same inputs would fail again.
+    its own units. `image` is the raw result of a completed job. `final`: the same inputs would fail again, and the
+    reason should say so (FINAL).
     """
 
     status: Literal["waiting", "completed", "failed", "blocked", "gone"]

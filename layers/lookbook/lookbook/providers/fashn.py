@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lookbook.errors import SourceImageError
 from lookbook.fetch import SourceUnavailableError, fetch_picture
 from lookbook.providers.base import (
+    FINAL,
     WRITE_SECONDS,
     Estimate,
     JobState,
@@ -40,7 +41,7 @@ CREDITS_PER_IMAGE = 1
 SECONDS_PER_IMAGE = 10.0  # 5-17 s
 
 ENDED = frozenset({"failed", "canceled", "time_out"})
-FINAL = frozenset({"ImageLoadError", "PoseError", "InputValidationError"})
+BECAUSE_OF_THE_INPUTS = frozenset({"PoseError", "InputValidationError"})
 
 
 class _Accepted(BaseModel):
@@ -128,8 +129,12 @@ class Fashn:
             raise TroubleError(f"FASHN told no status that we know ({told.status[:40]}).")
         why = told.error or _Error(name=told.status, message="no reason given")
         if why.name == "ContentModerationError":
-            return JobState("blocked", reason=f"FASHN's content filter blocked it: {why.message[:200]}", final=True)
-        return JobState("failed", reason=f"FASHN failed: {why.name}: {why.message[:200]}", final=why.name in FINAL)
+            reason = f"FASHN's content filter blocked it: {why.message[:200]} {FINAL}"
+            return JobState("blocked", reason=reason, final=True)
+        reason = f"FASHN failed: {why.name}: {why.message[:200]}"
+        if why.name in BECAUSE_OF_THE_INPUTS:
+            return JobState("failed", reason=f"{reason} {FINAL}", final=True)
+        return JobState("failed", reason=reason)
 
     def _completed(self, told: _Status, headers: Any) -> JobState:
         try:

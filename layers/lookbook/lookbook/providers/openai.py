@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from lookbook.providers.base import (
+    FINAL,
     WRITE_SECONDS,
     Estimate,
     JobState,
@@ -175,7 +176,7 @@ def _refusal(error: openai.APIStatusError) -> Submission:
     status = error.status_code
     if code == "moderation_blocked":
         job_id = error.response.headers.get("x-request-id", "unknown")
-        reason = f"OpenAI's content filter blocked it. {said}"
+        reason = f"OpenAI's content filter blocked it: {said} {FINAL}"
         return Submission(job_id, JobState("blocked", reason=reason, final=True))
     if code in {"billing_hard_limit_reached", "insufficient_quota"}:
         raise RefusedError(
