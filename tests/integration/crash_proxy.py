@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,7 +26,6 @@ from local.cloud import ROOT
 from tests.integration.conftest import Stack
 from tests.integration.test_layers import layers_of
 
-START_SECONDS = 60
 WORK_SECONDS = 60
 # A function's variable with a provider's address, the provider, and what its address has behind the host.
 PROVIDERS = {
@@ -35,23 +35,23 @@ PROVIDERS = {
 }
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding"}
 
-# As Lambda's runtime does it: import first, then take one event.
+# As Lambda's runtime does it: import first, then take one event after the other.
 _WORKER = """
 import json, os, sys, time
+answers, sys.stdout = sys.stdout, sys.stderr
 import app
-answer, sys.stdout = sys.stdout, sys.stderr
 class Context:
     function_name = os.environ["AWS_LAMBDA_FUNCTION_NAME"]
     memory_limit_in_mb = 1024
     invoked_function_arn = "arn:aws:lambda:us-east-1:000000000000:function:" + function_name
     aws_request_id = "crash"
-    deadline = 0.0
+    def __init__(self):
+        self.deadline = time.time() + float(os.environ["_LAMBDA_TIMEOUT"])
     def get_remaining_time_in_millis(self):
         return max(0, int((self.deadline - time.time()) * 1000))
-print("ready", file=answer, flush=True)
-event = json.loads(sys.stdin.readline())
-Context.deadline = time.time() + float(os.environ["_LAMBDA_TIMEOUT"])
-print(json.dumps(app.handler(event, Context())), file=answer, flush=True)
+print("ready", file=answers, flush=True)
+for event in sys.stdin:
+    print(json.dumps(app.handler(json.loads(event), Context())), file=answers, flush=True)
 """
 
 
@@ -207,16 +207,35 @@ class _Handler(BaseHTTPRequestHandler):
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A deployed function (`Generate`), as a process of ours that has been started and waits for its event."""
+    """A deployed function (`Generate`), as a process of ours that has been started and waits for its events."""
 
     proxy: Proxy
     process: subprocess.Popen[str]
 
-    def dies_of(self, event: dict[str, Any]) -> None:
-        """Hand over the event; the process must be killed where the trap is."""
-        told, _ = self.process.communicate(json.dumps(event) + "\n", timeout=WORK_SECONDS)
+    def dies_of(self, state: dict[str, Any]) -> None:
+        """Call it, as long as it says that it must wait; it has to be killed where the trap is."""
+        deadline = time.monotonic() + WORK_SECONDS
+        while (told := self.call(state)) and json.loads(told)["next"] == "wait":
+            assert time.monotonic() < deadline, told
+            state = json.loads(told)
+            time.sleep(min(1, state["wait_seconds"]))
         assert self.proxy.sprung.is_set(), f"It was not killed, and said: {told[:2000]}"
-        assert self.process.returncode == -signal.SIGKILL
+        assert self.process.wait(timeout=10) == -signal.SIGKILL
+
+    def call(self, state: dict[str, Any]) -> str:
+        """Hand over an event and return the answer's line; none if the process is dead."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(state) + "\n")
+        self.process.stdin.flush()
+        return self.said()
+
+    def said(self) -> str:
+        """Return the next line that the process says."""
+        assert self.process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            assert selector.select(WORK_SECONDS), "The function's process says nothing."
+        return self.process.stdout.readline()
 
 
 class Deployed:
@@ -257,9 +276,10 @@ class Deployed:
                 text=True,
             ) as process:
                 proxy.victim = process
+                worker = Worker(proxy, process)
                 try:
-                    _wait_until_ready(process)
-                    yield Worker(proxy, process)
+                    assert worker.said() == "ready\n"
+                    yield worker
                 finally:
                     process.kill()
 
@@ -274,11 +294,3 @@ class Deployed:
     def _path(self, function: str) -> list[str]:
         build = self._stack.cloud.folder / "build"
         return [str(ROOT / "functions" / function), *(str(build / layer / "python") for layer in layers_of(function))]
-
-
-def _wait_until_ready(process: subprocess.Popen[str]) -> None:
-    assert process.stdout is not None
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        assert selector.select(START_SECONDS), "The function's process did not start."
-    assert process.stdout.readline() == "ready\n"

@@ -153,10 +153,10 @@ class Method:
         return Estimate(3410, 4262, 11_000, "as configured")
 
     def submit(self, order: Order) -> Submission:
-        raise AssertionError("Nothing is bought here.")
+        raise AssertionError(f"Nothing is bought here: {order}")
 
     def poll(self, job_id: str) -> JobState:
-        raise AssertionError("Nobody is asked here.")
+        raise AssertionError(f"Nobody is asked here: {job_id}")
 
 
 class Bucket:
@@ -173,7 +173,7 @@ class Bucket:
     def get_object(self, *, Key: str, Range: str = "bytes=0-", **_: Any) -> dict[str, Any]:  # noqa: N803 - boto3's
         if Key not in self.objects:
             raise ClientError({"Error": {"Code": "NoSuchKey"}}, "GetObject")
-        start, _, end = Range.removeprefix("bytes=").partition("-")
+        start, end = Range.removeprefix("bytes=").split("-")
         found = self.objects[Key][int(start) : int(end) + 1 if end else None]
         if not found:
             raise ClientError({"Error": {"Code": "InvalidRange"}}, "GetObject")
@@ -211,8 +211,8 @@ def _operand(operand: Any, item: Raw) -> dict[str, Any] | None:
         [name] = operand.path
         return item.get(name)
     if isinstance(operand, Value):
-        found: dict[str, Any] = operand.value
-        return found
+        [(kind, found)] = operand.value.items()
+        return {kind: found}
     path, other = operand.values
     return _operand(path, item) or _operand(other, item)
 
@@ -222,13 +222,14 @@ def _holds(condition: Any, item: Raw) -> bool:
         return True
     if condition.operator in {"AND", "OR", "NOT"}:
         parts = [_holds(part, item) for part in condition.values]
-        return {"AND": all(parts), "OR": any(parts), "NOT": not parts[0]}[condition.operator]
+        return not parts[0] if condition.operator == "NOT" else (any if condition.operator == "OR" else all)(parts)
     first, *others = (_operand(value, item) for value in condition.values)
     if condition.operator in {"attribute_exists", "attribute_not_exists"}:
-        return (first is not None) == (condition.operator == "attribute_exists")
+        return bool(condition.operator == "attribute_exists") == (first is not None)
     if first is None or None in others:
         return bool(condition.operator == "<>")
-    return COMPARED[condition.operator](_plain(first), *(_plain(other) for other in others if other))
+    compared: bool = COMPARED[condition.operator](_plain(first), *(_plain(other) for other in others if other))
+    return compared
 
 
 def _carry_out(actions: Sequence[Any], before: Raw) -> Raw:
@@ -315,14 +316,12 @@ class Tables:
 class _Table:
     """What a model has for a connection to its table."""
 
-    def __init__(self, tables: Tables, model: type[Model]) -> None:
+    def __init__(self, tables: Tables, model: Any) -> None:
         base = next(each for each in model.__mro__ if Model in each.__bases__)
         self.connection = tables
         self.model = model
         self.rows = tables.rows.setdefault(base.__name__, {})
-        hash_key: Any = model._hash_key_attribute()
-        range_key: Any = model._range_key_attribute()
-        self.names: tuple[str, str] = (hash_key.attr_name, range_key.attr_name)
+        self.names: tuple[str, str] = (model._hash_key_attribute().attr_name, model._range_key_attribute().attr_name)
 
     def get_operation_kwargs(
         self,
@@ -352,12 +351,11 @@ class _Table:
     def batch_get_item(
         self, keys: list[dict[str, str]], attributes_to_get: Sequence[str] | None = None, **_: Any
     ) -> dict[str, dict[str, list[Raw]]]:
-        meta: Any = self.model
         asked = [(key[self.names[0]], key[self.names[1]]) for key in keys]
         found = [copy.deepcopy(self.rows[key]) for key in asked if key in self.rows]
         if attributes_to_get:
             found = [{name: item[name] for name in attributes_to_get if name in item} for item in found]
-        return {"Responses": {meta.Meta.table_name: found}, "UnprocessedKeys": {}}
+        return {"Responses": {self.model.Meta.table_name: found}, "UnprocessedKeys": {}}
 
     def query(
         self,
@@ -369,8 +367,7 @@ class _Table:
     ) -> dict[str, Any]:
         name = self.names[0]
         if index_name:
-            index: Any = self.model._indexes[index_name]
-            name = index._hash_key_attribute().attr_name
+            name = self.model._indexes[index_name]._hash_key_attribute().attr_name
         found = [
             copy.deepcopy(item)
             for _, item in sorted(self.rows.items())

@@ -340,7 +340,7 @@ def test_a_ledger_is_summed_up_by_provider_and_how_it_ended() -> None:
         entry("succeeded", cost_microusd=3410, work_ms=11_000),
         entry("failed", cost_microusd=217, work_ms=700),
         entry("blocked", cost_microusd=3410, work_ms=11_000),
-        entry("unknown"),
+        entry("unknown", reserved_microusd=4000),
         entry("intent"),
         entry("submitted"),
         entry("staged", cost_microusd=3410, work_ms=11_000),
@@ -351,6 +351,7 @@ def test_a_ledger_is_summed_up_by_provider_and_how_it_ended() -> None:
         {
             "provider": "catvton",
             "cost_usd": 0.010447,
+            "unknown_usd": 0.004,
             "work_seconds": 33.7,
             "attempts": 7,
             "succeeded": 1,
@@ -362,6 +363,7 @@ def test_a_ledger_is_summed_up_by_provider_and_how_it_ended() -> None:
         {
             "provider": "openai",
             "cost_usd": 0.04108,
+            "unknown_usd": 0.0,
             "work_seconds": 30.0,
             "attempts": 1,
             "succeeded": 1,

@@ -243,7 +243,7 @@ def test_a_picture_that_cannot_be_fetched_now_is_fetched_later(monkeypatch: pyte
     ("name", "ends", "final"),
     [
         ("ContentModerationError", "blocked", True),
-        ("ImageLoadError", "failed", True),
+        ("ImageLoadError", "failed", False),
         ("PoseError", "failed", True),
         ("InputValidationError", "failed", True),
         ("PipelineError", "failed", False),

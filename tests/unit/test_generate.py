@@ -131,10 +131,12 @@ class World:
         kept = {name: value for name, value in given.items() if name not in {"run_id", "now"}}
         return LedgerEntry(ledger.work_id(reuse_key), f"attempt#{number:04d}", status=status, **kept)
 
-    def withdraw(self, entry: LedgerEntry) -> None:
+    def withdraw(self, entry: LedgerEntry) -> bool:
         for attempts in self.entries.values():
             if entry in attempts:
                 attempts.remove(entry)
+                return True
+        return False
 
     @staticmethod
     def submitted(entry: LedgerEntry, job_id: str) -> None:
@@ -153,14 +155,14 @@ class World:
 
     # --- money, lanes, S3
 
-    def reserve(self, _: str, microusd: int, __: int | None) -> budget.Answer:
+    def reserve(self, entry: LedgerEntry, _: int | None) -> budget.Answer:
         if self.stop:
             return "stopped"
-        self.reserved += microusd if self.budget_answer == "reserved" else 0
+        self.reserved += int(entry.reserved_microusd) if self.budget_answer == "reserved" else 0
         return self.budget_answer
 
-    def give_money_back(self, _: str, microusd: int) -> None:
-        self.reserved -= microusd
+    def give_money_back(self, entry: LedgerEntry) -> None:
+        self.reserved -= int(entry.reserved_microusd)
 
     def stop_run(self, _: str, status: str, reason: str) -> bool:
         self.stop = self.stop or (status, reason)
@@ -476,28 +478,30 @@ def test_a_placeholder_that_save_found_is_tried_with_the_other_seed(world: World
 
 
 @pytest.mark.parametrize(
-    ("fails", "bought", "cost"),
-    [(FAILED, 2, 2 * 217), (FINAL, 1, 0), (GONE, 2, 0)],
+    ("fails", "ends", "bought", "cost"),
+    [(FAILED, "failed", 2, 2 * 217), (FINAL, "blocked", 1, 0), (GONE, "failed", 2, 0)],
 )
 def test_a_job_that_fails_is_bought_once_more_unless_that_cannot_help(
-    world: World, fails: JobState, bought: int, cost: int
+    world: World, fails: JobState, ends: str, bought: int, cost: int
 ) -> None:
     world.provider.on_poll = lambda _: fails
     told = world.until_it_ends(begun())
     assert world.provider.seeds == [1] * bought
     assert told.outcome is not None
-    assert (told.outcome.status, told.outcome.cost_microusd) == ("failed", cost)
+    assert (told.outcome.status, told.outcome.cost_microusd) == (ends, cost)
     assert told.outcome.reason == f"Variant 1: {fails.reason}"
     assert world.released
 
 
-@pytest.mark.parametrize(("final", "bought"), [(False, 2), (True, 1)])
-def test_an_answer_at_once_that_is_a_failure_is_treated_alike(world: World, final: bool, bought: int) -> None:
+@pytest.mark.parametrize(("final", "ends", "bought"), [(False, "failed", 2), (True, "blocked", 1)])
+def test_an_answer_at_once_that_is_a_failure_is_treated_alike(
+    world: World, final: bool, ends: str, bought: int
+) -> None:
     world.provider.answers(Submission("req_1", JobState("failed", 100, reason="No picture.", final=final)))
     told = world.until_it_ends(begun())
     assert len(world.provider.orders) == bought
     assert told.outcome is not None
-    assert (told.outcome.status, told.outcome.cost_microusd) == ("failed", 100 * bought)
+    assert (told.outcome.status, told.outcome.cost_microusd) == (ends, 100 * bought)
 
 
 def test_a_second_try_may_succeed(world: World) -> None:
@@ -606,13 +610,19 @@ def test_a_full_lane_is_waited_for(world: World) -> None:
 # --- the budget ----------------------------------------------------------------------------------------------------
 
 
-def test_what_the_budget_does_not_allow_is_not_bought(world: World) -> None:
+@pytest.mark.parametrize(("limit", "stopped"), [(MOST - 1, True), (MOST, False)])
+def test_what_the_budget_does_not_allow_is_not_bought(world: World, limit: int, stopped: bool) -> None:
+    # Given a budget that an image does not fit; the run is stopped if no image by any method would
     world.budget_answer = "over_budget"
-    told = world.until_it_ends(begun(2))
-    assert (world.provider.orders, world.stop) == ([], ("over_budget", "The run's budget is used up."))
+
+    # When the product is worked on
+    told = world.until_it_ends(begun(2, budget_microusd=limit))
+
+    # Then nothing is bought, and it is told why, with figures
+    assert (world.provider.orders, world.stop is not None) == ([], stopped)
     assert told.outcome is not None
     assert told.outcome.status == "over_budget"
-    assert not any(world.entries.values()), "an attempt that was not made is in no ledger"
+    assert f"may cost ${MOST / 1e6:g}" in told.outcome.reason
 
 
 def test_what_only_jobs_in_flight_leave_no_room_for_waits(world: World) -> None:
@@ -647,7 +657,7 @@ def test_a_stopped_run_fetches_what_is_in_flight_and_buys_no_more(world: World) 
         (ledger.STAGED, {"staging_key": "staging/k/0001"}, "staged"),
         (ledger.SUBMITTED, {"job_id": "theirs"}, "staged"),
         (ledger.BLOCKED, {"reason": "Blocked."}, "blocked"),
-        (ledger.FAILED, {"reason": "No body.", "final": True}, "failed"),
+        (ledger.FAILED, {"reason": "No body.", "final": True}, "blocked"),
         (ledger.INTENT, {"expires_at": 1001.0}, "waiting"),
     ],
 )
@@ -724,12 +734,12 @@ def test_what_is_put_there_can_be_found_by_whoever_comes_after_us(world: World) 
         ([(1, ledger.INTENT, {"expires_at": 2000.0})], False, "planned", 2, 1),
         ([(1, ledger.FAILED, {}), (2, ledger.UNKNOWN, {})], False, "planned", 3, 0),
         ([(1, ledger.FAILED, {"final": True})], False, "planned", 2, 0),
-        ([(n, ledger.FAILED, {"final": True}) for n in (1, 2, 3)], False, "failed", 0, 0),
+        ([(n, ledger.FAILED, {"final": True}) for n in (1, 2, 3)], False, "blocked", 0, 0),
         ([(n, ledger.BLOCKED, {}) for n in (1, 2, 3)], False, "blocked", 0, 0),
         (
             [(1, ledger.BLOCKED, {}), (2, ledger.FAILED, {"final": True}), (3, ledger.BLOCKED, {})],
             False,
-            "failed",
+            "blocked",
             0,
             0,
         ),

@@ -295,14 +295,14 @@ class _Turn:
         )
         if entry is None:
             return job, None
-        if refused := self.over_budget(job, price):
+        if refused := self.over_budget(job, entry):
             ledger.withdraw(entry)
             return refused, None
         try:
             accepted = provider.submit(order)
         except RefusedError as error:
             if ledger.withdraw(entry):
-                budget.release(run.run_id, price)
+                budget.release(entry)
             return self.refused(job, error), None
         except UncertainError as error:
             ledger.ended(entry, ledger.UNKNOWN, f"{error} It may have been paid for.")
@@ -315,10 +315,10 @@ class _Turn:
             self.note(entry, accepted.state, accepted.job_id)
         return job.model_copy(update={"reason": ""}), entry
 
-    def over_budget(self, job: Job, price: int) -> Job | None:
+    def over_budget(self, job: Job, entry: LedgerEntry) -> Job | None:
         """Reserve the price of an image; return what becomes of the job if that cannot be done."""
-        run = self.state.run
-        answer = budget.reserve(run.run_id, price, run.budget_microusd)
+        run, price = self.state.run, int(entry.reserved_microusd)
+        answer = budget.reserve(entry, run.budget_microusd)
         if answer == "reserved":
             return None
         if answer == "wait":

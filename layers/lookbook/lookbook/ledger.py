@@ -177,7 +177,7 @@ def submitted(entry: LedgerEntry, job_id: str) -> None:
     """Keep the provider's job id: from here on the work can always be found again."""
     actions: list[Action] = [LedgerEntry.status.set(SUBMITTED), LedgerEntry.job_id.set(job_id)]
     if not _move(entry, {INTENT}, actions) and _move(entry, {UNKNOWN}, actions):
-        budget.revive(entry.paid_by, int(entry.reserved_microusd))  # we were taken for dead; better late than unknown
+        budget.revive(entry)  # we were taken for dead; better late than unknown
 
 
 def staged(entry: LedgerEntry, result: Result, job_id: str = "") -> None:
@@ -226,13 +226,12 @@ def ended(
 
 def _settle(entry: LedgerEntry, from_statuses: set[str], actions: list[Action], cost_microusd: int | None) -> None:
     """Move an attempt to its end, and put its cost (None: not known) in the place of its reservation; once."""
-    reserved = int(entry.reserved_microusd)
     if not _move(entry, from_statuses, actions):
         return
     if cost_microusd is None:
-        budget.settle_unknown(entry.paid_by, reserved)
+        budget.settle_unknown(entry)
     else:
-        budget.settle(entry.paid_by, reserved, cost_microusd)
+        budget.settle(entry, cost_microusd)
 
 
 def _move(entry: LedgerEntry, from_statuses: set[str], actions: list[Action]) -> bool:

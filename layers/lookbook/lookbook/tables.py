@@ -279,6 +279,7 @@ class Budget(RunsItem, discriminator="budget"):
     """What a run may still spend: see budget.py. Apart from the run, as every submission writes here."""
 
     sort_key = UnicodeAttribute(range_key=True, default="budget")
+    open = UnicodeSetAttribute(null=True)
     committed_microusd = NumberAttribute(default=0)
     spent_microusd = NumberAttribute(default=0)
     unknown_microusd = NumberAttribute(default=0)
