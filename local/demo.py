@@ -36,7 +36,7 @@ def main() -> int:
     console = Console()
     cloud = Cloud(ROOT / ".local/demo")
     cloud.down()
-    console.print("[bold]Lookbook's demo[/bold]: two stores, mostly the same products.\n")
+    console.print("[bold]Lookbook's demo[/bold]: two stores, mostly the same products. It takes about two minutes.\n")
     try:
         console.print("1. A local cloud: the engine, the stand-ins for GPU and supplier, and the deployed template")
         known = cloud.up({"GpuConcurrency": "12"}, {"gpu": ["--workers", "8", "--latency", "0.4"]})
@@ -73,10 +73,11 @@ def show(console: Console, cloud: Cloud, known: dict[str, Any], started: float) 
 
     console.print("\n[bold]Both runs side by side[/bold]")
     console.print(run_table(runs, ["store 1", "store 2"]))
+    console.print("The stand-in's GPU is faster than the one that the plan assumes, so it cost less.")
     first, second = runs
-    console.print("[bold]The ledger[/bold]: what both runs bought, and what the providers say that they sold")
+    console.print("\n[bold]The ledger[/bold]: what both runs bought, and what the providers say that they sold")
     charged = {service: charges(known, service) for service in ("gpu", "openai_images")}
-    console.print(ledger_sums_table([*bought(first, "store 1"), *bought(second, "store 2")]))
+    console.print(ledger_sums_table([*bought(first, "store 1"), *bought(second, "store 2")], console.width))
     console.print(
         f"The GPU's stand-in has charged {charged['gpu']} images and OpenAI's {charged['openai_images']}, one for each "
         f"that the library holds.\nStore 2 reused {second['counts']['reused']} products, paid for "
@@ -106,12 +107,9 @@ def charges(known: dict[str, Any], service: str) -> int:
 
 def run(cloud: Cloud, scrape: Path) -> dict[str, Any]:
     """Run a scrape with the command as a user would, and return the run."""
-    result = scrape.with_suffix(".run.json")
-    with result.open("w") as file:
-        command(cloud, "run", str(scrape), "--json", stdout=file)
-    found: dict[str, Any] = json.loads(result.read_text())
-    result.unlink()
-    return found
+    lookbook(cloud, "run", os.path.relpath(scrape))
+    newest: list[dict[str, Any]] = json.loads(command(cloud, "runs", "--limit", "1", "--json", stdout=subprocess.PIPE))
+    return newest[0]
 
 
 def lookbook(cloud: Cloud, *arguments: str) -> str:
@@ -137,11 +135,13 @@ def draw_sheet(cloud: Cloud, first: dict[str, Any], sheet: Path) -> None:
     """Put images of the first run on one sheet, a product next to the other, the model photos in turn."""
     entries = []
     for place, number in enumerate(FIRST_STORE[:ON_THE_SHEET]):
+        if place % 8 == 0:
+            say(f"contact sheet: {place} of {ON_THE_SHEET} images")
         answer = json.loads(command(cloud, "get", catalogue.product_id(number), "--json", stdout=subprocess.PIPE))
         image = _worn_by(answer, place)
         picture = Image.open(io.BytesIO(requests.get(image["url"], timeout=30).content))
         entries.append((picture.convert("RGB"), f"{answer['title']}\n{image['model_photo'].replace('_', ' ')}"))
-    title = f"Lookbook: the first store's {first['images_generated']} images, made once"
+    title = f"{ON_THE_SHEET} of the first store's {first['images_generated']} images"
     contact_sheet(entries, 6, title).convert("RGB").save(sheet, quality=88)
 
 

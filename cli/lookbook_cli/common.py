@@ -54,7 +54,7 @@ def say(*things: Table | Text | str) -> None:
     out = console()
     for thing in things:
         if isinstance(thing, Table):
-            out.print(thing)
+            out.print(thing, crop=False)  # what is too long for the terminal wraps there, and can still be copied
         else:
             out.print(thing if isinstance(thing, Text) else Text(render.clean(thing)), soft_wrap=True)
 

@@ -15,6 +15,7 @@ from lookbook_cli.client import Client, CliError, Json, NotFoundError
 from lookbook_cli.common import PARTIAL, AsJson, console, file_size, print_json, say
 
 MODEL_PHOTO = 4_500_000  # bytes that a Lambda admits in a request, with its encoding
+NEAR = 6  # bits in which the API's near-duplicates differ at most
 
 app = typer.Typer()
 models_app = typer.Typer()
@@ -44,7 +45,7 @@ def check(
     if as_json:
         print_json(found)
     else:
-        say(render.check_table(found))
+        say(render.check_table(found, console().width))
         say("", f"{len(found) - missing} of {len(found)} in the library." if missing else "All in the library.")
     raise typer.Exit(PARTIAL if missing else 0)
 
@@ -168,14 +169,14 @@ def duplicates(
     if not groups:
         say(f"No source pictures look alike among the {compared:,} products compared.")
         return
-    say(render.duplicates_table(groups[:limit]), "")
+    say(render.duplicates_table(groups[:limit], console().width), "")
     if len(groups) > limit:
         say(f"There are more than {limit:,} groups. See more with --limit.", "")
     say(
-        f"{compared:,} products were compared. Those of a group have source pictures that look alike: as many bits of "
-        "a perceptual hash differ as are shown, and 0 may be the very same picture. Nothing is merged. Products with "
-        "the very same picture get each other's images by themselves, for nothing. If others are one thing too, scrape "
-        "only one of them.",
+        f"{compared:,} products were compared. Those of a group have source pictures that look alike: the perceptual "
+        f"hash of each is within {NEAR} of 64 bits of another one in its group. Bits apart are those from the group's "
+        "first; 0 may be the very same picture. Nothing is merged. Products with the very same picture get each "
+        "other's images by themselves, for nothing. If others are one thing too, scrape only one of them.",
         "Look at one with: lookbook get ID",
     )
 
@@ -188,8 +189,9 @@ def methods(context: typer.Context, as_json: AsJson = False) -> None:
         print_json(found)
         return
     known = found["methods"]
-    say(render.methods_table(known), "")
-    say(*(f"{method['method']}: {method['about']}" for method in known if method.get("about")))
+    say(render.methods_table(known, console().width), "")
+    say(*(f"{method['method']}: {method['about']}" for method in known if method.get("about")), "")
+    say(*(render.method_facts(method) for method in known))
     say(*(f"Note ({method['method']}): {notice}" for method in known for notice in method.get("notices") or ()))
     if found.get("prices_as_of"):
         say("", f"Prices as of {found['prices_as_of']}. Choose one with: lookbook run FILE --method NAME")
@@ -202,7 +204,7 @@ def models_list(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
     elif found:
-        say(render.models_table(found))
+        say(render.models_table(found, console().width))
     else:
         say("There are no model photos yet. Add one with: lookbook models add FILE")
 
@@ -233,7 +235,7 @@ def models_add(
     if as_json:
         print_json(added)
     else:
-        say(render.models_table(added))
+        say(render.models_table(added, console().width))
 
 
 def _picture_type(file: Path) -> str:

@@ -1,13 +1,18 @@
 """What the command shows: tables and progress, at a terminal and in a file alike."""
 
+import math
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
+from decimal import Decimal
+from typing import Any, Self
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -26,9 +31,14 @@ from lookbook_cli.client import Json
 
 NOTHING = "-"
 _SELDOM = ("blocked", "deferred", "over_budget", "duplicates")  # counts of products, of a run to which it happens
-WIDE = 110  # columns from which a table shows all it knows
-ROOM_FOR_RUN = 80  # columns for a run's id, file, status, products, images and dollars
-QUIET = 30.0  # seconds between lines about a run when there is no terminal to draw on
+UNFINISHED = frozenset({"awaiting_upload", "running"})  # a run that goes on, or is about to
+HALF_OF_THE_LAST = 0.00005  # dollars, which four decimals would round to none
+GAP = 2  # columns between two of a table's
+LONGEST_ID = 40  # columns of a product's id in a table
+MAKING = "Making images"
+QUIET = 15.0  # seconds between lines about a run when there is no terminal to draw on
+
+_PUT_OFF = re.compile(r"([\d,]+) products? (?:is|are) put off: (.+?)\.?")  # a run's note on what must wait
 
 _STYLES = {
     "succeeded": "green",
@@ -59,8 +69,8 @@ def number(value: float | None, digits: int = 0) -> Text:
 
 
 def dollars(value: float | None) -> Text:
-    """Make a cell of US dollars: an image costs a fraction of a cent, so four decimals."""
-    return number(value, 4)
+    """Make a cell of US dollars: an image costs a fraction of a cent, so four decimals; more where these are all 0."""
+    return number(value, -math.floor(math.log10(value)) if value and 0 < value < HALF_OF_THE_LAST else 4)
 
 
 def status(value: object) -> Text:
@@ -77,7 +87,70 @@ def moment(value: object, pattern: str = "%Y-%m-%d %H:%M") -> Text:
         return cell(value)
 
 
-def _table(title: str | None = None) -> Table:
+def money(value: float) -> str:
+    """Say US dollars that someone chose, such as a budget: to the cent, or as finely as they were chosen."""
+    return f"{value:,.2f}" if round(value, 2) == value else f"{Decimal(str(value)):,f}"
+
+
+def at_most(value: float) -> str:
+    """Say US dollars that are not known but for their bound."""
+    return f"≤ {dollars(value)}"
+
+
+def work(seconds: float | None) -> Text:
+    """Make a cell of a provider's seconds; 0 is what one has that told none."""
+    return number(seconds or None, 1)
+
+
+def duration(minutes: float | None) -> Text:
+    """Make a cell of minutes, of fewer than one in seconds."""
+    if minutes is None:
+        return Text(NOTHING)
+    if minutes >= 1:
+        return Text(f"{minutes:,.1f} minutes")
+    seconds = math.ceil(round(minutes * 60, 3))
+    return Text("1 second" if seconds == 1 else f"{seconds} seconds")
+
+
+def attempts(count: int, word: str = "") -> str:
+    """Say how many attempts."""
+    return " ".join(filter(None, [f"{count:,}", word, "attempt" if count == 1 else "attempts"]))
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column: of `room` its cells may be wrapped or cut down to that width, else they are whole.
+
+    `goes` says how soon it is left out where there is no room: the highest first, 0 never.
+    """
+
+    header: str
+    cell: Callable[[Any], Text]
+    goes: int = 0
+    right: bool = False
+    room: int | None = None
+
+
+def _fixed(header: str, show: Callable[[Any], Text], goes: int = 0) -> _Column:
+    """Return a column of ids, which people copy, or of words of ours."""
+    return _Column(header, show, goes)
+
+
+def _number(header: str, show: Callable[[Any], Text], goes: int = 0) -> _Column:
+    return _Column(header, show, goes, right=True)
+
+
+def _flexible(header: str, show: Callable[[Any], Text], room: int, goes: int = 0) -> _Column:
+    """Return a column of texts, which takes what room is left, and `room` at least."""
+    return _Column(header, show, goes, room=room)
+
+
+def _key(key: str, show: Callable[[Any], Text] = cell) -> Callable[[Any], Text]:
+    """Return what makes a cell of an entry's value."""
+    return lambda entry: show(entry.get(key))
+
+
+def _empty_table(title: str | None = None) -> Table:
     return Table(
         title=None if title is None else Text(clean(title), style="bold"),
         box=box.SIMPLE_HEAD,
@@ -88,24 +161,33 @@ def _table(title: str | None = None) -> Table:
     )
 
 
-# Rich narrows a table by the columns that may wrap, and cuts into the others only when that is not enough.
+def _table(columns: Iterable[_Column], entries: Iterable[Any], width: int, title: str | None = None) -> Table:
+    """Make a table with a row an entry, of those columns that go into `width`."""
+    entries = list(entries)
+    kept = [(column, [column.cell(entry) for entry in entries]) for column in columns]
 
+    def least(column: _Column, cells: list[Text]) -> int:
+        longest = max(cell_len(text.plain) for text in (Text(column.header), *cells))
+        return longest if column.room is None else min(longest, max(column.room, cell_len(column.header)))
 
-def _fixed(table: Table, *headers: str) -> None:
-    """Add columns that keep their width: ids, which people copy, and words of ours."""
-    for header in headers:
-        table.add_column(header, no_wrap=True, overflow="ellipsis", max_width=40)
+    def needed() -> int:
+        return sum(least(*each) + GAP for each in kept) - GAP
 
-
-def _numbers(table: Table, *headers: str) -> None:
-    for header in headers:
-        table.add_column(header, justify="right", no_wrap=True)
-
-
-def _flexible(table: Table, *headers: str) -> None:
-    """Add columns that take what room is left."""
-    for header in headers:
-        table.add_column(header, overflow="fold")
+    while needed() > width and any(column.goes for column, _ in kept):
+        kept.remove(max(kept, key=lambda each: each[0].goes))
+    table = _empty_table(title)
+    table.width = needed() if needed() > width else None  # wider than there is room, rather than cut
+    for column, cells in kept:
+        table.add_column(
+            column.header,
+            justify="right" if column.right else "left",
+            no_wrap=column.room is None,
+            overflow="fold",
+            min_width=least(column, cells),
+        )
+    for row in zip(*(cells for _, cells in kept), strict=True):
+        table.add_row(*row)
+    return table
 
 
 def name(value: object) -> Text:
@@ -115,39 +197,74 @@ def name(value: object) -> Text:
     return text
 
 
+def _product_id(value: object) -> Text:
+    text = cell(value)
+    text.truncate(LONGEST_ID, overflow="ellipsis")
+    return text
+
+
+def label(word: str) -> str:
+    """Say what a count of a run's products is of."""
+    return {"duplicates": "named twice"}.get(word, word.replace("_", " "))
+
+
 def run_table(runs: list[Json], labels: list[str]) -> Table:
     """Show runs side by side, one column a run, headed by its label.
 
-    What is not the rule (such as blocked products) has a row only if there is any. Seconds are wall-clock, dollars
-    are US.
+    What is not the rule (such as blocked products) has a row only if there is any; of a run that goes on, what is 0 is
+    not known yet. Seconds are wall-clock, dollars are US.
     """
-    table = _table()
+    table = _empty_table()
     table.add_column("")
-    for label in labels:
-        table.add_column(cell(label), justify="right", overflow="fold")
+    for heading in labels:
+        table.add_column(cell(heading), justify="right", overflow="fold")
 
-    def row(label: str, value: Callable[[Json], Text]) -> None:
-        table.add_row(label, *(value(run) for run in runs))
+    def row(
+        heading: str, figure: Callable[[Json], float | None], show: Callable[[float | None], Text] = number
+    ) -> None:
+        figures = [(figure(run) or None) if run["status"] in UNFINISHED else figure(run) for run in runs]
+        if any(value is not None for value in figures):
+            table.add_row(heading, *(show(value) for value in figures))
 
-    def count(word: str) -> Callable[[Json], Text]:
-        return lambda run: number(run["counts"].get(word, 0))
+    def count(word: str) -> Callable[[Json], float | None]:
+        return lambda run: run["counts"].get(word, 0)
 
     always = {"products", "reused", "generated", "rejected", "failed"}
     for word in ("products", "reused", "linked", "generated", "planned", "rejected", "failed", *_SELDOM):
         if word in always or any(run["counts"].get(word) for run in runs):
-            row(word.replace("_", " "), count(word))
-    row("images new", lambda run: number(run.get("images_generated")))
-    row("seconds", lambda run: number(run.get("seconds"), 1))
-    row("dollars", lambda run: dollars(run.get("cost_usd")))
-    row("dollars saved", lambda run: dollars(run.get("saved_usd")))
+            row(label(word), count(word))
+    row("images new", lambda run: run.get("images_generated"))
+    row("images reused", lambda run: run.get("images_reused"))
+    row("seconds", lambda run: run.get("seconds"), lambda value: number(value, 1))
+    row(
+        "budget",
+        lambda run: (run.get("options") or {}).get("max_cost_usd"),
+        lambda value: Text(NOTHING if value is None else money(value)),
+    )
+    table.add_row("dollars", *(dollars(run.get("cost_usd")) for run in runs))
+    if any(run.get("unknown_usd") for run in runs):
+        table.add_row("", *(Text(_and_up_to(run)) for run in runs))
+    row("dollars saved", lambda run: run.get("saved_usd"), dollars)
     return table
+
+
+def _and_up_to(run: Json) -> str:
+    if not run.get("unknown_usd"):
+        return ""
+    return f"and {up_to(run['unknown_usd'], sum(row['unknown'] for row in run['ledger']))}"
+
+
+def up_to(usd: float, unknown: int) -> str:
+    """Say what attempts whose end is unknown may have cost."""
+    return f"up to {dollars(usd)} for {attempts(unknown, 'unknown')}"
 
 
 def plan_table(run: Json, plan: Json) -> Table:
     """Show what a run would do: products, and the images they would get."""
-    table = _table()
+    table = _empty_table()
     table.add_column("")
-    _numbers(table, "products", "images")
+    for heading in ("products", "images"):
+        table.add_column(heading, justify="right", no_wrap=True)
     images = {
         "reused": run.get("images_reused") or None,
         "linked": plan.get("images_linked"),
@@ -157,91 +274,86 @@ def plan_table(run: Json, plan: Json) -> Table:
     for word in (*always, "deferred", "over_budget", "duplicates"):
         count = run["counts"].get(word, 0)
         if count or word in always:
-            label = "to generate" if word == "planned" else word.replace("_", " ")
-            table.add_row(label, number(count), number(images[word]) if word in images else "")
+            heading = "to generate" if word == "planned" else label(word)
+            table.add_row(heading, number(count), number(images[word]) if word in images else "")
     return table
 
 
 def plan_methods_table(methods: Iterable[Json], width: int) -> Table:
-    """Show what a plan's images would be made with; in WIDE columns or more with products and seconds an image."""
-    wide = width >= WIDE
-    table = _table()
-    _fixed(table, "method")
-    _numbers(table, *(["products"] if wide else []), "images", "dollars", "per image")
-    _numbers(table, *(["seconds/image"] if wide else []), "minutes")
-    _flexible(table, "basis", "licence")
-    for method in methods:
-        table.add_row(
-            cell(method["method"]),
-            *([number(method.get("products"))] if wide else []),
-            number(method.get("images")),
-            dollars(method.get("cost_usd")),
-            dollars(method.get("usd_per_image")),
-            *([number(method.get("seconds_per_image"), 1)] if wide else []),
-            number(method.get("minutes"), 1),
-            cell(method.get("basis")),
-            cell(method.get("licence")),
-        )
-    return table
+    """Show what a plan's images would be made with; what each method is, `method_facts` says."""
+    columns = [
+        _fixed("method", _key("method")),
+        _number("products", _key("products", number), goes=2),
+        _number("images", _key("images", number)),
+        _number("dollars", _key("cost_usd", dollars)),
+        _number("per image", _key("usd_per_image", dollars), goes=1),
+        _number("seconds/image", lambda method: number(method.get("seconds_per_image"), 1), goes=3),
+        _number("time", _key("minutes", duration)),
+    ]
+    return _table(columns, methods, width)
 
 
-def methods_table(methods: Iterable[Json]) -> Table:
-    """Show what can make images."""
-    table = _table()
-    _fixed(table, "method", "ready")
-    _numbers(table, "dollars/image", "seconds/image")
-    _flexible(table, "basis", "licence")
-    for method in methods:
-        table.add_row(
-            cell(method["method"]),
-            Text("yes", style="green") if method.get("ready") else Text("no", style="yellow"),
-            dollars(method.get("usd_per_image")),
-            number(method.get("seconds_per_image"), 1),
-            cell(method.get("basis")),
-            cell(method.get("licence")),
-        )
-    return table
+def methods_table(methods: Iterable[Json], width: int) -> Table:
+    """Show what can make images; what each method is, `method_facts` says."""
+
+    def ready(method: Json) -> Text:
+        return Text("yes", style="green") if method.get("ready") else Text("no", style="yellow")
+
+    columns = [
+        _fixed("method", _key("method")),
+        _fixed("ready", ready),
+        _number("dollars/image", _key("usd_per_image", dollars)),
+        _number("seconds/image", lambda method: number(method.get("seconds_per_image"), 1), goes=1),
+    ]
+    return _table(columns, methods, width)
 
 
-def ledger_sums_table(sums: list[Json]) -> Table:
+def method_facts(method: Json) -> str:
+    """Say how a method's figures are known, and the licence of what it makes: too long for a table."""
+    licence = f"licence: {method['licence']}" if method.get("licence") else None
+    return f"{method['method']}: {'; '.join(filter(None, [method.get('basis'), licence])) or NOTHING}"
+
+
+def ledger_sums_table(sums: list[Json], width: int) -> Table:
     """Show what became of a run's paid attempts, a row a provider. Seconds are the provider's work, dollars are US."""
-    words = ["attempts", "succeeded", "failed", "blocked", "unknown"]
-    if any(entry.get("open") for entry in sums):
-        words.append("open")
-    table = _table("Ledger")
-    _fixed(table, "provider")
-    _numbers(table, *words, "dollars", "seconds")
-    for entry in sums:
-        table.add_row(
-            cell(entry["provider"]),
-            *(number(entry.get(word, 0)) for word in words),
-            dollars(entry.get("cost_usd")),
-            number(entry.get("work_seconds"), 1),
-        )
-    return table
+
+    def unknown(entry: Json) -> Text:
+        bound = f" ({at_most(entry['unknown_usd'])})" if entry.get("unknown_usd") else ""
+        return Text(f"{number(entry.get('unknown', 0))}{bound}")
+
+    columns = [
+        _fixed("provider", _key("provider")),
+        _number("tries", _key("attempts", number), goes=2),
+        _number("ok", _key("succeeded", number)),
+        _number("failed", _key("failed", number)),
+        _number("blocked", _key("blocked", number)),
+        _number("unknown", unknown),
+        *([_number("open", _key("open", number), goes=1)] if any(entry.get("open") for entry in sums) else []),
+        _number("dollars", _key("cost_usd", dollars)),
+        _number("s", _key("work_seconds", work), goes=3),
+    ]
+    return _table(columns, sums, width, "Ledger")
 
 
 def ledger_table(entries: Iterable[Json], width: int) -> Table:
-    """Show a run's paid attempts; in WIDE columns or more with what was used and the provider's id of the job."""
-    wide = width >= WIDE
-    table = _table()
-    _fixed(table, "time", "product")
-    _numbers(table, "variant")
-    _fixed(table, "provider", "status")
-    _numbers(table, "dollars", "seconds")
-    _flexible(table, *(["usage", "job"] if wide else []))
-    for entry in entries:
-        table.add_row(
-            moment(entry.get("created_at"), "%H:%M:%S"),  # the day is in the run's id
-            cell(entry.get("product_id")),
-            cell(entry.get("variant")),
-            cell(entry.get("provider")),
-            status(entry["status"]),
-            dollars(entry.get("cost_usd")),
-            number(entry.get("work_seconds"), 1),
-            *([cell(_usage(entry.get("usage"))), cell(entry.get("job_id"))] if wide else []),
-        )
-    return table
+    """Show a run's paid attempts; where there is room with what was used and the provider's id of the job."""
+
+    def cost(entry: Json) -> Text:
+        bound = entry.get("at_most_usd")
+        return dollars(entry.get("cost_usd")) if bound is None else Text(at_most(bound))
+
+    columns = [
+        _fixed("time", lambda entry: moment(entry.get("created_at"), "%H:%M:%S")),  # the day is in the run's id
+        _fixed("product", _key("product_id", _product_id)),
+        _number("variant", _key("variant"), goes=2),
+        _fixed("provider", _key("provider"), goes=1),
+        _fixed("status", _key("status", status)),
+        _number("dollars", cost),
+        _number("seconds", _key("work_seconds", work), goes=3),
+        _flexible("usage", lambda entry: cell(_usage(entry.get("usage"))), room=24, goes=5),
+        _fixed("job", _key("job_id"), goes=4),
+    ]
+    return _table(columns, entries, width)
 
 
 def _usage(usage: object) -> object:
@@ -258,191 +370,172 @@ def ledger_sums(entries: Iterable[Json]) -> Iterator[str]:
     for entry in entries:
         by_provider.setdefault(entry.get("provider"), []).append(entry)
     for provider, own in by_provider.items():
-        cost, work = (sum(entry.get(key) or 0 for entry in own) for key in ("cost_usd", "work_seconds"))
-        attempts = "1 attempt" if len(own) == 1 else f"{len(own):,} attempts"
-        unpriced = sum(entry.get("cost_usd") is None for entry in own)
-        rest = f", and {unpriced:,} whose cost is not known" if unpriced else ""
-        yield f"{provider}: {attempts}, {dollars(cost)} dollars, {number(work, 1)} seconds{rest}"
+        cost, seconds = (sum(entry.get(key) or 0 for entry in own) for key in ("cost_usd", "work_seconds"))
+        bounds = [entry["at_most_usd"] for entry in own if entry.get("at_most_usd") is not None]
+        rest = f", and {up_to(sum(bounds), len(bounds))}" if bounds else ""
+        yield f"{provider}: {attempts(len(own))}, {dollars(cost)} dollars, {number(seconds, 1)} seconds{rest}"
 
 
-def reasons_table(entries: Iterable[Json]) -> Table:
+def reasons_table(entries: Iterable[Json], width: int) -> Table:
     """Show why attempts came to nothing; those with the same reason share a row."""
     alike = Counter((entry["status"], entry["reason"]) for entry in entries if entry.get("reason"))
-    table = _table("Reasons")
-    _numbers(table, "attempts")
-    _fixed(table, "status")
-    _flexible(table, "reason")
-    for (word, reason), count in alike.items():
-        table.add_row(number(count), status(word), cell(reason))
-    return table
+    columns = [
+        _number("attempts", lambda row: number(row[1])),
+        _fixed("status", lambda row: status(row[0][0])),
+        _flexible("reason", lambda row: cell(row[0][1]), room=24),
+    ]
+    return _table(columns, alike.items(), width, "Reasons")
 
 
-def problem_table(problems: Iterable[Json]) -> Table:
-    """Show the products of a run that came to nothing, and why; what has the same reason shares a row."""
-    table = _table("Problems")
-    _numbers(table, "index")
-    _fixed(table, "product", "status")
-    _flexible(table, "reason")
+def problem_table(problems: Iterable[Json], width: int, said: str | None = None) -> Table:
+    """Show the products of a run that came to nothing, and why; what has the same reason shares a row.
+
+    A reason that was `said` above is not said again.
+    """
     alike: dict[tuple[object, object], list[Json]] = {}
     for problem in problems:
         alike.setdefault((problem.get("status"), problem.get("reason")), []).append(problem)
-    for (word, reason), group in alike.items():
-        first, last = group[0], group[-1]
-        several = len(group) > 1
-        table.add_row(
-            cell(f"{first.get('index')}…{last.get('index')}" if several else first.get("index")),
-            cell(f"{len(group)} products" if several else first.get("product_id")),
-            status(word),
-            cell(reason),
-        )
-    return table
+
+    def index(group: list[Json]) -> Text:
+        first, last = group[0].get("index"), group[-1].get("index")
+        return cell(f"{first}…{last}" if len(group) > 1 else first)
+
+    def product(group: list[Json]) -> Text:
+        return cell(f"{len(group)} products") if len(group) > 1 else _product_id(group[0].get("product_id"))
+
+    def reason(group: list[Json]) -> Text:
+        why = group[0].get("reason")
+        return cell("as said above" if said and why == said else why)
+
+    columns = [
+        _number("index", index, goes=1),
+        _fixed("product", product),
+        _fixed("status", lambda group: status(group[0].get("status"))),
+        _flexible("reason", reason, room=24),
+    ]
+    return _table(columns, alike.values(), width, "Problems")
 
 
 def runs_table(runs: list[Json], width: int) -> Table:
     """Show a list of runs, with as much of each as goes into `width` columns beside its file's name."""
-    extra = [word for word in ("planned", "linked", "over_budget") if any(run["counts"].get(word) for run in runs)]
-    room = width - ROOM_FOR_RUN
-    optional = []
-    for header in (*extra, "started", "reused", "failed", "rejected", "seconds"):  # what matters more first
-        room -= max(len(header), 16 if header == "started" else 8) + 2
-        if room < 0:
-            break
-        optional.append(header)
-    order = ("products", "reused", "linked", "generated", "planned", "rejected", "failed", "over_budget")
-    counts = [word for word in order if word in {"products", "generated", *optional}]
-    started, seconds = "started" in optional, "seconds" in optional
-    table = _table()
-    _fixed(table, "run", *(["started"] if started else []))
-    _flexible(table, "file")
-    _fixed(table, "status")
-    _numbers(table, *(word.replace("_", " ") for word in counts), *(["seconds"] if seconds else []), "dollars")
-    for run in runs:
-        stopping = run.get("stopping") and run["status"] == "running"
-        table.add_row(
-            cell(run["run_id"]),
-            *([moment(run.get("created_at"))] if started else []),
-            name(run.get("name")),
-            status("stopping" if stopping else run["status"]),
-            *(number(run["counts"].get(word, 0)) for word in counts),
-            *([number(run.get("seconds"), 1)] if seconds else []),
-            dollars(run.get("cost_usd")),
-        )
-    return table
+
+    def state(run: Json) -> Text:
+        return status("stopping" if run.get("stopping") and run["status"] == "running" else run["status"])
+
+    def count(word: str, goes: int) -> _Column:
+        return _number(label(word), lambda run: number(run["counts"].get(word, 0)), goes)
+
+    extra = {word for word in ("planned", "linked", "over_budget") if any(run["counts"].get(word) for run in runs)}
+    columns = [
+        _fixed("run", _key("run_id")),
+        _fixed("started", _key("created_at", moment), goes=6),
+        _flexible("file", _key("name", name), room=12),
+        _fixed("status", state),
+        count("products", 1),
+        count("reused", 7),
+        *([count("linked", 4)] if "linked" in extra else []),
+        count("generated", 2),
+        *([count("planned", 3)] if "planned" in extra else []),
+        count("rejected", 9),
+        count("failed", 8),
+        *([count("over_budget", 5)] if "over_budget" in extra else []),
+        _number("seconds", lambda run: number(run.get("seconds"), 1), goes=10),
+        _number("dollars", _key("cost_usd", dollars)),
+    ]
+    return _table(columns, runs, width)
 
 
 def items_table(items: list[Json], width: int) -> Table:
-    """Show what became of each product of a run; in fewer than WIDE columns without titles where there are reasons."""
+    """Show what became of each product of a run; with few columns without titles where there are reasons."""
     reasons = any(item.get("reason") for item in items)
-    titles = width >= WIDE or not reasons
-    table = _table()
-    _numbers(table, "index")
-    _fixed(table, "product", "status")
-    _numbers(table, "images")
-    _flexible(table, *(["title"] if titles else []), *(["reason"] if reasons else []))
-    for item in items:
-        table.add_row(
-            cell(item.get("index")),
-            cell(item.get("product_id")),
-            status(item["status"]),
-            number((item.get("images_generated") or 0) + (item.get("images_reused") or 0)),
-            *([name(item.get("title"))] if titles else []),
-            *([cell(item.get("reason"))] if reasons else []),
-        )
-    return table
+
+    def images(item: Json) -> Text:
+        return number((item.get("images_generated") or 0) + (item.get("images_reused") or 0))
+
+    columns = [
+        _number("index", _key("index"), goes=1),
+        _fixed("product", _key("product_id", _product_id)),
+        _fixed("status", _key("status", status)),
+        _number("images", images, goes=2),
+        _flexible("title", _key("title", name), room=20, goes=3),
+        *([_flexible("reason", _key("reason"), room=24)] if reasons else []),
+    ]
+    return _table(columns, items, width)
 
 
-def check_table(found: Iterable[Json]) -> Table:
+def check_table(found: Iterable[Json], width: int) -> Table:
     """Show which products the library has images of."""
-    table = _table()
-    _fixed(table, "product", "library")
-    _numbers(table, "images")
-    _fixed(table, "variants")
-    _flexible(table, "title")
-    for product in found:
-        has = product["image_count"] > 0
-        table.add_row(
-            cell(product["product_id"]),
-            Text("has it", style="green") if has else Text("missing", style="yellow"),
-            number(product["image_count"]),
-            cell(", ".join(str(variant) for variant in product["variants"])),
-            name(product["title"]),
-        )
-    return table
+
+    def library(product: Json) -> Text:
+        return Text("has it", style="green") if product["image_count"] else Text("missing", style="yellow")
+
+    columns = [
+        _fixed("product", _key("product_id", _product_id)),
+        _fixed("library", library),
+        _number("images", _key("image_count", number)),
+        _fixed("variants", lambda product: cell(", ".join(str(variant) for variant in product["variants"])), goes=1),
+        _flexible("title", _key("title", name), room=12, goes=2),
+    ]
+    return _table(columns, found, width)
 
 
 def products_table(products: Iterable[Json], width: int) -> Table:
-    """Show a list of products; in fewer than WIDE columns without their categories."""
-    wide = width >= WIDE
-    table = _table()
-    _fixed(table, "product")
-    _flexible(table, "title", *(["category"] if wide else []))
-    _fixed(table, "source")
-    _numbers(table, "images")
-    _fixed(table, "updated")
-    for product in products:
-        table.add_row(
-            cell(product["product_id"]),
-            name(product.get("title")),
-            *([name(product.get("category"))] if wide else []),
-            cell(product.get("source")),
-            number(product.get("image_count")),
-            moment(product.get("updated_at")),
-        )
-    return table
+    """Show a list of products; where there is room with their categories."""
+    columns = [
+        _fixed("product", _key("product_id", _product_id)),
+        _flexible("title", _key("title", name), room=20, goes=1),
+        _flexible("category", _key("category", name), room=20, goes=4),
+        _fixed("source", _key("source"), goes=3),
+        _number("images", _key("image_count", number)),
+        _fixed("updated", _key("updated_at", moment), goes=2),
+    ]
+    return _table(columns, products, width)
 
 
-def duplicates_table(groups: Iterable[Json]) -> Table:
+def duplicates_table(groups: Iterable[Json], width: int) -> Table:
     """Show products whose source pictures look alike, group by group."""
-    table = _table()
-    _numbers(table, "group")
-    _fixed(table, "product")
-    _numbers(table, "images", "bits apart")
-    _flexible(table, "title")
-    for place, group in enumerate(groups, start=1):
-        for first, product in enumerate(group["products"]):
-            table.add_row(
-                number(place) if not first else "",
-                cell(product["product_id"]),
-                number(product.get("image_count")),
-                cell(product.get("distance")),
-                name(product.get("title")),
-            )
-    return table
+    rows = [
+        product | {"group": None if nth else place}
+        for place, group in enumerate(groups, start=1)
+        for nth, product in enumerate(group["products"])
+    ]
+    columns = [
+        _number("group", lambda row: Text("") if row["group"] is None else number(row["group"])),
+        _fixed("product", _key("product_id", _product_id)),
+        _number("images", _key("image_count", number), goes=1),
+        _number("bits apart", _key("distance")),
+        _flexible("title", _key("title", name), room=12, goes=2),
+    ]
+    return _table(columns, rows, width)
 
 
 def images_table(product: Json, width: int) -> Table:
-    """Show a product's images, the cover marked with a star; in WIDE columns or more with size, cost and time."""
-    wide = width >= WIDE
-    table = _table()
-    _numbers(table, "variant")
-    _fixed(table, "image", "method")
-    _flexible(table, "model photo")
-    _numbers(table, "pixels", *(["bytes", "dollars"] if wide else []))
-    _fixed(table, *(["made"] if wide else []))
-    for image in product.get("image_list", ()):
-        star = " *" if image["image_id"] == product.get("cover_image_id") else ""
-        table.add_row(
-            cell(image.get("variant")),
-            cell(str(image["image_id"])[:12] + star),
-            cell(image.get("method")),
-            cell(image.get("model_photo")),
-            cell(f"{image.get('width')}x{image.get('height')}"),
-            *([number(image.get("bytes")), dollars(image.get("cost_usd"))] if wide else []),
-            *([moment(image.get("created_at"))] if wide else []),
-        )
-    return table
+    """Show a product's images, the cover marked with a star; where there is room with size, cost and time."""
+
+    def image_id(image: Json) -> Text:
+        return cell(str(image["image_id"])[:12] + (" *" if image["image_id"] == product.get("cover_image_id") else ""))
+
+    columns = [
+        _number("variant", _key("variant")),
+        _fixed("image", image_id),
+        _fixed("method", _key("method"), goes=1),
+        _flexible("model photo", _key("model_photo"), room=12, goes=2),
+        _number("pixels", lambda image: cell(f"{image.get('width')}x{image.get('height')}"), goes=3),
+        _number("bytes", _key("bytes", number), goes=6),
+        _number("dollars", _key("cost_usd", dollars), goes=4),
+        _fixed("made", _key("created_at", moment), goes=5),
+    ]
+    return _table(columns, product.get("image_list", ()), width)
 
 
-def models_table(models: Iterable[Json]) -> Table:
+def models_table(models: Iterable[Json], width: int) -> Table:
     """Show the model photos."""
-    table = _table()
-    _flexible(table, "name")
-    _numbers(table, "pixels", "bytes")
-    for model in models:
-        table.add_row(
-            cell(model["name"]), cell(f"{model.get('width')}x{model.get('height')}"), number(model.get("bytes"))
-        )
-    return table
+    columns = [
+        _flexible("name", _key("name"), room=12),
+        _number("pixels", lambda model: cell(f"{model.get('width')}x{model.get('height')}"), goes=1),
+        _number("bytes", _key("bytes", number), goes=2),
+    ]
+    return _table(columns, models, width)
 
 
 def can_draw(console: Console) -> bool:
@@ -481,6 +574,7 @@ class RunProgress(AbstractContextManager["RunProgress"]):
         self._lines = lines and not can_draw(console)
         self._task: TaskID | None = None
         self._progress: Json | None = None  # the last known: it goes away when the run begins to finish
+        self._going = False
         self._said_at = clock()
 
     def __enter__(self) -> Self:
@@ -493,28 +587,43 @@ class RunProgress(AbstractContextManager["RunProgress"]):
 
     def update(self, run: Json) -> None:
         """Show the run as it is now."""
-        progress = run.get("progress")
-        self._progress = progress or self._progress
+        self._going = bool(run.get("progress"))
+        self._progress = run.get("progress") or self._progress
+        run = run | {"progress": self._progress}
         doing = self._doing(run)
-        done, total = (self._progress["done"], self._progress["total"]) if self._progress else (0, None)
-        so_far = [f"{done:,} of {total:,} products"] if total else []
-        if run.get("cost_usd"):
-            so_far.append(f"{dollars(run['cost_usd'])} dollars")
         if self._task is not None:
-            self._bar.update(self._task, description=doing, total=total, completed=done, count=", ".join(so_far))
+            done, total = (self._progress["done"], self._progress["total"]) if self._progress else (0, None)
+            count = ", ".join(so_far(run | {"note": None}))  # the note stands before the bar
+            description = clean(run["note"]) if doing == MAKING and run.get("note") else doing
+            self._bar.update(self._task, description=description, total=total, completed=done, count=count)
         if self._lines and self._clock() - self._said_at >= QUIET:
             self._said_at = self._clock()
-            self._console.print(Text(": ".join(filter(None, [doing, ", ".join(so_far)]))), soft_wrap=True)
+            said = "" if doing == MAKING else doing
+            self._console.print(Text(": ".join(filter(None, [said, ", ".join(so_far(run))]))), soft_wrap=True)
 
     def _doing(self, run: Json) -> str:
         if run.get("stopping"):
             return f"Stopping ({clean(run['stopping'])})"
-        if run.get("note"):
+        if run.get("note") and not _put_off(run):
             return clean(run["note"])
         if run["status"] == "awaiting_upload":
             return "Waiting for the run to start"
         if run.get("kind") == "plan":
             return "Planning"
-        if run.get("progress"):
-            return "Making images"
-        return "Finishing" if self._progress else "Reading the file"
+        if not run["progress"]:
+            return "Reading the file"
+        return MAKING if self._going else "Finishing"
+
+
+def _put_off(run: Json) -> str:
+    """Say how many products of a run must wait, and why, if any must."""
+    found = _PUT_OFF.fullmatch(clean(run.get("note") or ""))
+    return f"{found[1]} put off ({found[2]})" if found else ""
+
+
+def so_far(run: Json) -> list[str]:
+    """Say how far a run is, part by part: products, those that must wait, and dollars."""
+    progress = run.get("progress")
+    done = f"{progress['done']:,} of {progress['total']:,} products done" if progress else ""
+    cost = f"{dollars(run['cost_usd'])} dollars" if run.get("cost_usd") else ""
+    return [part for part in (done, _put_off(run), cost) if part]

@@ -3,7 +3,6 @@
 import math
 import shlex
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,13 +15,14 @@ from lookbook_cli.client import Client, CliError, Json
 from lookbook_cli.common import FAILED, INTERRUPTED, PARTIAL, AsJson, Tools, console, file_size, note, print_json, say
 
 RUN_STATUS = {"succeeded": 0, "planned": 0, "partial": PARTIAL}  # anything else: FAILED
-UNFINISHED = frozenset({"awaiting_upload", "running"})
 PROBLEMS = ("rejected", "failed", "blocked", "deferred", "over_budget")  # how a product may end without images
 RETRIED = ("failed", "deferred", "over_budget")  # those that a retry takes
 POLL = 1.0  # seconds between two looks at a run
 INLINE = 1024 * 1024  # bytes; a smaller scrape is sent along with the request, a larger one uploaded to S3
 MOST = 100  # products or attempts of a run in a table, unless told otherwise
-HEADROOM = 1.1  # a plan is an estimate, so the budget it suggests is a tenth above it
+CENT = 0.01  # dollars
+LARGEST_BUDGET = 100_000  # dollars, of the API
+MOST_VARIANTS = 10  # of the API
 
 Method = Literal["auto", "catvton", "fashn", "openai"]
 ItemStatus = Literal[
@@ -42,17 +42,35 @@ AttemptStatus = Literal["intent", "submitted", "staged", "succeeded", "blocked",
 app = typer.Typer()
 
 
-def _budget(value: float | None) -> float | None:
-    if value is not None and not (math.isfinite(value) and value > 0):
-        raise typer.BadParameter("a run's dollars are more than 0")
+def _dollars(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= LARGEST_BUDGET:  # nan is not
+        raise CliError(f"Give dollars as a number of at most {LARGEST_BUDGET:,}, such as 5 or 0.50.")
     return value
+
+
+def _variants(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_VARIANTS:
+        raise CliError(f"Give --variants as a whole number from 1 to {MOST_VARIANTS}.")
+    return int(text)
 
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, as `lookbook runs` shows it.")]
 MaxCost = Annotated[
     float | None,
     typer.Option(
-        metavar="USD", callback=_budget, help="Spend no more than this; products that do not fit are left over."
+        metavar="USD", parser=_dollars, help="Spend no more than this; products that do not fit are left over."
+    ),
+]
+RetryMaxCost = Annotated[
+    float | None,
+    typer.Option(
+        metavar="USD",
+        parser=_dollars,
+        help="Spend no more than this; without it, the retry has the run's own budget again, if it had one.",
     ),
 ]
 RunAsJson = Annotated[bool, typer.Option("--json", help="Print the run as JSON, and nothing else.")]
@@ -69,7 +87,10 @@ def run(
     ] = False,
     max_cost: MaxCost = None,
     variants: Annotated[
-        int | None, typer.Option(min=1, max=10, help="Images for each product; 3 unless the scrape says otherwise.")
+        int | None,
+        typer.Option(
+            metavar="1…10", parser=_variants, help="Images for each product; 3 unless the scrape says otherwise."
+        ),
     ] = None,
     method: Annotated[
         Method | None,
@@ -162,7 +183,7 @@ def _follow(tools: Tools, client: Client, current: Json, *, lines: bool) -> Json
     run_id = current["run_id"]
     try:
         with render.RunProgress(console(stderr=not lines), lines=lines) as progress:
-            while current["status"] in UNFINISHED:
+            while current["status"] in render.UNFINISHED:
                 progress.update(current)
                 tools.http.sleep(POLL)
                 current = client.run(run_id)
@@ -181,61 +202,89 @@ def _show_run(current: Json, command: Sequence[str] = ()) -> None:
     if current.get("retry_of"):
         say(f"A retry of {current['retry_of']}")
     stopping, reason = current.get("stopping"), current.get("reason")
-    if stopping:
-        say(f"{'Stopping' if current['status'] in UNFINISHED else 'Stopped'}: {stopping}")
-    if reason and reason != stopping:
+    if stopping and stopping not in (reason or ""):
+        say(f"{'Stopping' if current['status'] in render.UNFINISHED else 'Stopped'}: {stopping}")
+    if reason:
         say(f"Reason: {reason}")
     if plan:
         _show_plan(current, plan)
-    else:
+    elif current["counts"].get("products") or current["status"] in RUN_STATUS:  # else there was nothing to count
         say("", render.run_table([current], [current.get("name") or run_id]))
-        _show_ledger(current.get("ledger") or [])
+        _show_ledger(current)
     _show_problems(current)
     if plan:
-        say("", _what_to_type(plan, current.get("options") or {}, command))
-    elif current["status"] not in UNFINISHED and any(current["counts"].get(word) for word in RETRIED):
+        say("", *_what_to_type(plan, current.get("options") or {}, command))
+    elif current["status"] not in render.UNFINISHED:
+        _show_what_is_left(current)
+
+
+def _show_what_is_left(current: Json) -> None:
+    """Say how to go on with what a retry takes."""
+    run_id, counts = current["run_id"], current["counts"]
+    if not any(counts.get(word) for word in RETRIED):
+        return
+    if counts.get("over_budget"):
+        say("", f"Give it more with: lookbook retry {run_id} --max-cost DOLLARS")
+    else:
         say("", f"Try them again with: lookbook retry {run_id}")
+    if counts.get("rejected"):
+        say("A retry leaves rejected products out: they need a better scrape.")
 
 
 def _show_plan(current: Json, plan: Json) -> None:
     say("", render.plan_table(current, plan))
     if plan["methods"]:
+        minutes = render.duration(sum(method.get("minutes") or 0 for method in plan["methods"]))
         say("", render.plan_methods_table(plan["methods"], console().width))
-        say("", f"In all: {render.dollars(plan['cost_usd'])} dollars, {render.number(plan['minutes'], 1)} minutes.")
+        say("", f"In all: {render.dollars(plan['cost_usd'])} dollars, {minutes}.")
+    budget = (current.get("options") or {}).get("max_cost_usd")
+    if budget is not None and budget < plan["cost_usd"]:
+        say(f"That is more than the budget of {render.money(budget)} dollars: not all of it would be made.")
+    say("", *(render.method_facts(method) for method in plan["methods"]))
     if plan.get("prices_as_of"):
         say(f"Prices as of {plan['prices_as_of']}.")
     say(*(f"Note: {notice}" for notice in plan.get("notices") or ()))
 
 
-def _what_to_type(plan: Json, options: Json, command: Sequence[str]) -> str:
-    """Say how to make what was planned, within a budget: the plan's own, or one somewhat above its dollars."""
+def _what_to_type(plan: Json, options: Json, command: Sequence[str]) -> list[str]:
+    """Say how to make what was planned, within a budget that suffices: the plan's own if it does."""
     if not plan["images_to_generate"]:
         how = f" Take over what there is with: {shlex.join(command)}" if command else ""
-        return f"There is nothing to generate, so the run costs nothing.{how}"
-    cents = math.ceil(round((plan["cost_usd"] or 0) * HEADROOM * 100, 6))
-    budget = options.get("max_cost_usd") or max(cents, 1) / 100
-    most = ["--max-cost", f"{budget:.2f}" if round(budget, 2) == budget else str(budget)]
+        return [f"There is nothing to generate, so the run costs nothing.{how}"]
+    own, said = options.get("max_cost_usd"), []
+    if own is not None and own >= max(plan["max_cost_usd"], CENT):
+        most = ["--max-cost", render.money(own).replace(",", "")]
+    else:
+        cents = max(math.ceil(round(plan["max_cost_usd"] * 100, 6)), 1)
+        most = ["--max-cost", f"{cents / 100:.2f}"]
+        said = ["(the estimate, and a reserve for dearer images)"]
+        if own is not None and own >= plan["cost_usd"]:
+            said.append(
+                f"The budget of {render.money(own)} dollars is enough only if no image is dearer than estimated."
+            )
     if command:
-        return f"Make them with: {shlex.join([*command, *most])}"
-    return f"Make them with the same command without --plan, and with {' '.join(most)}"
+        return [f"Make them with: {shlex.join([*command, *most])}", *said]
+    return [f"Make them with the same command without --plan, and with {' '.join(most)}", *said]
 
 
-def _show_ledger(sums: list[Json]) -> None:
+def _show_ledger(current: Json) -> None:
+    sums = current.get("ledger") or []
     if not sums:
         return
-    say("", render.ledger_sums_table(sums))
-    unknown = sum(entry["unknown"] for entry in sums)
-    if unknown == 1:
-        say("", "1 submission was cut off before the provider's answer; it may have been charged.")
-    elif unknown:
-        say("", f"{unknown:,} submissions were cut off before the provider's answer; they may have been charged.")
+    say("", render.ledger_sums_table(sums, console().width))
+    lost = sum(entry["unknown"] for entry in sums)
+    most = f": up to {render.dollars(current['unknown_usd'])} dollars." if current.get("unknown_usd") else "."
+    if lost == 1:
+        say("", f"1 attempt's answer or result was lost; it may have been charged{most}")
+    elif lost:
+        say("", f"{lost:,} attempts' answers or results were lost; they may have been charged{most}")
 
 
 def _show_problems(current: Json) -> None:
     problems = current.get("problems") or []
     if not problems:
         return
-    say("", render.problem_table(problems))
+    say("", render.problem_table(problems, console().width, said=current.get("stopping")))
     counts = {word: current["counts"].get(word, 0) for word in PROBLEMS}
     total = sum(counts.values())
     say("", f"{len(problems)} of {total:,} problems shown. All of them:" if total > len(problems) else "See them with:")
@@ -246,11 +295,13 @@ def _show_problems(current: Json) -> None:
 def retry(
     context: typer.Context,
     run_id: RunId,
-    max_cost: MaxCost = None,
+    max_cost: RetryMaxCost = None,
     as_json: RunAsJson = False,
     no_wait: NoWait = False,
 ) -> None:
     """Try a run's failed and left-over products again, as a new run; what was paid for is fetched, not bought again.
+
+    Without --max-cost, it has the run's own budget again. Rejected products need a better scrape, so they stay out.
 
     Exit status: 0 if the new run succeeded, 2 if it did in part, 1 if it failed.
     """
@@ -263,12 +314,18 @@ def retry(
 @app.command(epilog="Example: lookbook stop 20261121T101502-3f9a2c1b")
 def stop(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> None:
     """Stop a run: it submits nothing more, and keeps what is already being made."""
-    stopping = context.obj.client().stop(run_id)
+    client: Client = context.obj.client()
+    found = client.run(run_id)
+    already = found["status"] in render.UNFINISHED and found.get("stopping")
+    if not already:
+        found = client.stop(run_id)
     if as_json:
-        print_json(stopping)
+        print_json(found)
         return
     say(
-        f"Run {run_id} is stopping: it submits nothing more, finishes what is being made, and defers the rest.",
+        "It is being stopped already."
+        if already
+        else f"Run {run_id} is stopping: it submits nothing more, finishes what is being made, and defers the rest.",
         f"See it with: lookbook show {run_id}",
         f"When it has ended, go on with: lookbook retry {run_id}",
     )
@@ -298,10 +355,8 @@ def show(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> None
         print_json(found)
         return
     _show_run(found)
-    if progress := found.get("progress"):
-        say("", f"Still at work: {progress['done']:,} of {progress['total']:,} products done.")
-        if found.get("note"):
-            say(found["note"])
+    if found.get("progress"):
+        say("", f"Still at work: {', '.join(render.so_far(found))}.")
 
 
 @app.command(epilog="Example: lookbook items 20261121T101502-3f9a2c1b --status failed")
@@ -337,21 +392,20 @@ def ledger(
 ) -> None:
     """List what a run asked of the providers: every attempt, what it cost, and what came of it."""
     client: Client = context.obj.client()
-    wanted = (entry for entry in client.ledger(run_id) if status in {None, entry["status"]})
+    wanted = sorted(
+        (entry for entry in client.ledger(run_id) if status in {None, entry["status"]}),
+        key=lambda entry: str(entry.get("created_at")),
+    )
     if as_json:
-        print_json(list(islice(wanted, limit)))
+        print_json(wanted[:limit])
         return
-    most = limit or MOST
-    found = list(islice(wanted, most + 1))  # one more, to know whether there are more
-    if not found:
-        say("The run has no such attempts." if status else "The run has asked nothing of a provider.")
+    if not wanted:
+        say("The run has no such attempts." if status else "No attempt was taken by a provider.")
         return
-    shown = found[:most]
+    shown = wanted[: limit or MOST]
     say(render.ledger_table(shown, console().width))
-    if any(entry.get("reason") for entry in shown):
-        say("", render.reasons_table(shown))
-    if len(found) > most:
-        say("", f"There are more than {most:,}. See more with --limit, or all of them with --json. Of those shown:")
-    else:
-        say("", "In all:")
-    say(*render.ledger_sums(shown))
+    if any(entry.get("reason") for entry in wanted):
+        say("", render.reasons_table(wanted, console().width))
+    if len(wanted) > len(shown):
+        say("", f"{len(shown):,} of {len(wanted):,} shown. See more with --limit, or all of them with --json.")
+    say("", "In all:", *render.ledger_sums(wanted))

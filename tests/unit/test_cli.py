@@ -22,6 +22,7 @@ from typer.testing import CliRunner, Result
 from urllib3 import HTTPResponse
 
 import lookbook_cli
+from lookbook import duplicates
 from lookbook_cli import common, library_commands, main, render, run_commands, session
 from lookbook_cli.client import BLOCK, ApiError, Client, CliError, Form, Http
 
@@ -52,6 +53,8 @@ def a_run(status: str = "succeeded", **changes: Any) -> Json:
         "kind": "scrape",
         "retry_of": None,
         "stopping": None,
+        "options": {},
+        "unknown_usd": 0,
         "ledger": [],
         "plan": None,
     }
@@ -67,6 +70,7 @@ def a_plan(**changes: Any) -> Json:
         "images_to_generate": 61,
         "images_linked": 9,
         "cost_usd": 0.31,
+        "max_cost_usd": 0.3512,
         "minutes": 3.4,
         "prices_as_of": "2026-11-21",
         "methods": [
@@ -81,7 +85,7 @@ def a_plan(**changes: Any) -> Json:
 
 def ledger_sum(provider: str, **changes: Any) -> Json:
     attempts = {"attempts": 26, "succeeded": 24, "failed": 2, "blocked": 0, "unknown": 0, "open": 0}
-    return {"provider": provider, **attempts, "cost_usd": 0.0842, "work_seconds": 264.5, **changes}
+    return {"provider": provider, **attempts, "cost_usd": 0.0842, "unknown_usd": 0, "work_seconds": 264.5, **changes}
 
 
 def an_attempt(status: str = "succeeded", **changes: Any) -> Json:
@@ -93,6 +97,7 @@ def an_attempt(status: str = "succeeded", **changes: Any) -> Json:
         "job_id": "resp_0f3c9a2b7d5e4f81",
         "created_at": "2026-11-21T10:15:07Z",
         "cost_usd": 0.0405,
+        "at_most_usd": None,
         "work_seconds": 18.25,
         "usage": {"input_tokens": 812, "output_tokens": 1056, "input_tokens_details": {"image_tokens": 800}},
         "model_version": "gpt-image-2.6",
@@ -506,39 +511,73 @@ def test_plan_shows_what_a_run_would_make_and_cost_and_what_to_type_next(world: 
     assert ["linked", "3", "9"] in lines
     assert ["to", "generate", "21", "61"] in lines
     assert ["rejected", "2"] in lines
-    assert ["catvton", "60", "0.2040", "0.0034", "2.8"] in [line[:5] for line in lines]
-    assert "(non-commercial)" in result.stdout
+    assert ["catvton", "20", "60", "0.2040", "0.0034", "11.0", "2.8", "minutes"] in lines
+    assert ["openai", "1", "1", "0.1060", "0.1060", "20.0", "36", "seconds"] in lines
+    # And how that is known, and the licence, in lines of their own
+    assert "catvton: measured over 120 images; licence: CC BY-NC-SA 4.0 (non-commercial)" in result.stdout.splitlines()
     assert "0.3100 dollars, 3.4 minutes" in result.stdout
     assert "2026-11-21" in result.stdout
     assert "The model gpt-image-2.6-flare ends on 2026-12-20" in result.stdout
-    # And problems are listed as a run's are, and the last line is a command to copy, with a budget for it
+    # And problems are listed as a run's are, and last comes a command to copy, with a budget that suffices
     assert "It has no picture." in result.stdout
-    last = result.stdout.splitlines()[-1]
-    assert last == "Make them with: lookbook run 'store 1.json' --variants 3 --model man_30 --max-cost 0.35"
+    assert result.stdout.splitlines()[-2:] == [
+        "Make them with: lookbook run 'store 1.json' --variants 3 --model man_30 --max-cost 0.36",
+        "(the estimate, and a reserve for dearer images)",
+    ]
     # And there is nothing of a run that has not been
     assert "lookbook retry" not in result.stdout
     assert "generated" not in result.stdout
 
 
+TAKE_OVER = "Take over what there is with: lookbook run store1.json"
+RESERVE = "(the estimate, and a reserve for dearer images)"
+
+
 @pytest.mark.usefixtures("_local")
 @pytest.mark.parametrize(
-    ("args", "changes", "ends"),
+    ("budget", "changes", "ends"),
     [
-        (["--max-cost", "0.125"], {}, "store1.json --max-cost 0.125"),
-        (["--max-cost", "2"], {}, "store1.json --max-cost 2.00"),
-        ([], {"cost_usd": 0.0}, "store1.json --max-cost 0.01"),
-        ([], {"images_to_generate": 0, "cost_usd": 0.0}, "costs nothing. Take over what there is with: lookbook run"),
+        (0.375, {}, ["Make them with: lookbook run store1.json --max-cost 0.375"]),
+        (2, {}, ["Make them with: lookbook run store1.json --max-cost 2.00"]),
+        (50_000, {}, ["Make them with: lookbook run store1.json --max-cost 50000.00"]),
+        (0.01, {}, ["Make them with: lookbook run store1.json --max-cost 0.36", RESERVE]),
+        (
+            0.32,
+            {},
+            [
+                "Make them with: lookbook run store1.json --max-cost 0.36",
+                RESERVE,
+                "The budget of 0.32 dollars is enough only if no image is dearer than estimated.",
+            ],
+        ),
+        (None, {"max_cost_usd": 0.4}, ["Make them with: lookbook run store1.json --max-cost 0.40", RESERVE]),
+        (
+            None,
+            {"cost_usd": 0.0, "max_cost_usd": 1e-7},
+            ["Make them with: lookbook run store1.json --max-cost 0.01", RESERVE],
+        ),
+        (
+            None,
+            {"images_to_generate": 0, "cost_usd": 0.0, "max_cost_usd": 0.0},
+            [f"There is nothing to generate, so the run costs nothing. {TAKE_OVER}"],
+        ),
     ],
-    ids=["its own budget", "a round one", "for nothing", "nothing to make"],
+    ids=["enough", "a round one", "a large one", "too small", "no reserve", "none", "for nothing", "nothing to make"],
 )
-def test_plan_suggests_a_budget(
-    world: World, scrape: Path, args: list[str], changes: Json, ends: str, monkeypatch: pytest.MonkeyPatch
+def test_plan_suggests_a_budget_that_suffices(
+    world: World,
+    scrape: Path,
+    budget: float | None,
+    changes: Json,
+    ends: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(scrape.parent)
-    budget = {"max_cost_usd": float(args[1])} if args else {}
-    world.runs = [a_plan(**changes) | {"options": budget}]
-    result = lookbook(world, "run", scrape.name, "--plan", *args)
-    assert ends in result.stdout.splitlines()[-1]
+    world.runs = [a_plan(**changes) | {"options": {"max_cost_usd": budget}}]
+    result = lookbook(world, "run", scrape.name, "--plan")
+    lines = result.stdout.splitlines()
+    assert lines[-len(ends) :] == ends
+    assert ("That is more than the budget of 0.01 dollars: not all of it would be made." in lines) is (budget == 0.01)
 
 
 @pytest.mark.usefixtures("_local")
@@ -546,9 +585,10 @@ def test_plan_that_is_looked_at_later_says_what_to_type_too(world: World) -> Non
     world.runs = [a_plan()]
     result = lookbook(world, "show", RUN_ID)
     assert result.exit_code == 0
-    assert result.stdout.splitlines()[-1] == (
-        "Make them with the same command without --plan, and with --max-cost 0.35"
-    )
+    assert result.stdout.splitlines()[-2:] == [
+        "Make them with the same command without --plan, and with --max-cost 0.36",
+        RESERVE,
+    ]
 
 
 @pytest.mark.usefixtures("_local")
@@ -583,12 +623,21 @@ def test_budget_and_method_go_along_as_options(world: World, scrape: Path) -> No
 
 
 @pytest.mark.usefixtures("_local", "scrape")
-@pytest.mark.parametrize("budget", ["0", "-1", "nan", "inf", "much"])
+@pytest.mark.parametrize("budget", ["0", "-1", "nan", "inf", "much", "1e9", ""])
 @pytest.mark.parametrize("command", [["run", "store1.json"], ["retry", RUN_ID]], ids=["run", "retry"])
 def test_budget_that_is_none_is_refused_before_anything_is_sent(world: World, command: list[str], budget: str) -> None:
     result = lookbook(world, *command, "--max-cost", budget)
     assert result.exit_code == 1
-    assert "--max-cost" in result.stderr
+    assert result.stderr == "Error: Give dollars as a number of at most 100,000, such as 5 or 0.50.\n"
+    assert world.sent == []
+
+
+@pytest.mark.usefixtures("_local", "scrape")
+@pytest.mark.parametrize("variants", ["0", "11", "-1", "2.5", "some"])
+def test_variants_that_cannot_be_are_refused_in_plain_words(world: World, variants: str) -> None:
+    result = lookbook(world, "run", "store1.json", "--variants", variants)
+    assert result.exit_code == 1
+    assert result.stderr == "Error: Give --variants as a whole number from 1 to 10.\n"
     assert world.sent == []
 
 
@@ -597,21 +646,40 @@ def test_run_with_products_left_over_says_how_to_try_them_again(world: World, sc
     # Given a run whose budget was not enough, and which found pictures that it knew
     problems = [{"index": 3, "product_id": "CJ3", "status": "over_budget", "reason": "The budget was spent."}]
     counts = {"generated": 5, "over_budget": 3, "linked": 2}
-    world.runs = [a_run("partial", stopping="The budget of 0.50 dollars is spent.", counts=counts, problems=problems)]
+    stopping, budget = "The budget of 0.50 dollars is spent.", {"max_cost_usd": 0.5}
+    world.runs = [a_run("partial", stopping=stopping, options=budget, counts=counts, problems=problems)]
     # When it ends
     result = lookbook(world, "run", scrape)
     # Then what became of the products is told, and why, and the way on comes last
     assert result.exit_code == 2
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
-    assert {"linked 2", "over budget 3", "Stopped: The budget of 0.50 dollars is spent."} <= set(lines)
+    assert {"linked 2", "over budget 3", "budget 0.50", f"Stopped: {stopping}"} <= set(lines)
     assert f"lookbook items {RUN_ID} --status over_budget" in lines
-    assert lines[-1] == f"Try them again with: lookbook retry {RUN_ID}"
+    assert lines[-1] == f"Give it more with: lookbook retry {RUN_ID} --max-cost DOLLARS"
+
+
+@pytest.mark.usefixtures("_local")
+def test_reason_of_a_stop_is_said_once(world: World) -> None:
+    # Given a run that its provider stopped, whose verdict and whose products all name the reason
+    stop = "OpenAI's quota is used up."
+    problems = [{"index": n, "product_id": f"CJ{n}", "status": "deferred", "reason": stop} for n in range(3)]
+    counts, reason = {"deferred": 3, "rejected": 1}, f"3 of 40 products did not get all their images. {stop}"
+    world.runs = [a_run("partial", stopping=stop, reason=reason, counts=counts, problems=problems)]
+    # When it is shown
+    result = lookbook(world, "show", RUN_ID)
+    # Then the reason is there once, and what a retry is good for
+    assert result.stdout.count(stop) == 1
+    assert result.stdout.splitlines()[-2:] == [
+        f"Try them again with: lookbook retry {RUN_ID}",
+        "A retry leaves rejected products out: they need a better scrape.",
+    ]
 
 
 @pytest.mark.usefixtures("_local")
 @pytest.mark.parametrize(
     ("status", "counts", "hint"),
     [
+        ("partial", {"over_budget": 1, "failed": 1}, True),
         ("partial", {"failed": 1}, True),
         ("failed", {"deferred": 1}, True),
         ("partial", {"rejected": 1, "blocked": 1}, False),
@@ -627,21 +695,34 @@ def test_only_a_run_that_has_ended_with_such_products_can_be_retried(
 
 
 @pytest.mark.usefixtures("_local")
-@pytest.mark.parametrize(("unknown", "says"), [(0, ""), (1, "1 submission was cut"), (3, "3 submissions were cut")])
+@pytest.mark.parametrize(
+    ("unknown", "says"),
+    [
+        (0, []),
+        (1, ["1 attempt's answer or result was lost; it may have been charged: up to 0.0750 dollars."]),
+        (3, ["3 attempts' answers or results were lost; they may have been charged: up to 0.2250 dollars."]),
+    ],
+)
 def test_ledger_of_a_run_is_told_and_what_may_have_been_charged(
-    world: World, scrape: Path, unknown: int, says: str
+    world: World, scrape: Path, unknown: int, says: list[str]
 ) -> None:
     # Given a run that two providers worked for, one of which was cut off before it answered
-    sums = [ledger_sum("catvton"), ledger_sum("openai", attempts=26 + unknown, unknown=unknown)]
-    world.runs = [a_run(ledger=sums)]
+    usd = round(unknown * 0.075, 6)
+    sums = [ledger_sum("catvton"), ledger_sum("openai", attempts=26 + unknown, unknown=unknown, unknown_usd=usd)]
+    world.runs = [a_run(ledger=sums, unknown_usd=usd)]
     # When it ends
     result = lookbook(world, "run", scrape)
     # Then each provider has a row, and what may have cost more is said in words
     lines = [line.split() for line in result.stdout.splitlines()]
     assert ["catvton", "26", "24", "2", "0", "0", "0.0842", "264.5"] in lines
-    assert ["openai", str(26 + unknown), "24", "2", "0", str(unknown), "0.0842", "264.5"] in lines
-    assert ("cut off before the provider's answer" in result.stdout) is bool(unknown)
-    assert says in result.stdout
+    lost = [f"(≤ {usd:.4f})"] if unknown else []
+    (row,) = [" ".join(line) for line in lines if line[:1] == ["openai"]]
+    assert row == " ".join(["openai", str(26 + unknown), "24 2 0", str(unknown), *lost, "0.0842 264.5"])
+    assert [line for line in result.stdout.splitlines() if "lost" in line] == says
+    # And so is, below the dollars that are known, what else they may be
+    attempts = "attempt" if unknown == 1 else "attempts"
+    bound = f"and up to {usd:.4f} for {unknown} unknown {attempts}"
+    assert [" ".join(line) for line in lines if line[:1] == ["and"]] == ([bound] if unknown else [])
 
 
 @pytest.mark.usefixtures("_local")
@@ -683,13 +764,18 @@ def test_run_that_cannot_be_retried_or_stopped_is_said_in_the_api_s_words(world:
 
 @pytest.mark.usefixtures("_local")
 def test_stop_says_what_happens_next(world: World) -> None:
-    world.runs = [a_run("running", stopping="anna stopped it.")]
+    world.runs = [a_run("running")]
     result = lookbook(world, "stop", RUN_ID)
     assert result.exit_code == 0
     assert [path for path in world.paths("POST") if path.endswith(f"/api/runs/{RUN_ID}/stop")]
     for words in ("submits nothing more", "finishes what is being made", f"lookbook retry {RUN_ID}"):
         assert words in result.stdout
+    # And once it is being stopped, that is said, and nothing is asked again
+    world.runs = [a_run("running", stopping="anna stopped it.")]
+    world.sent.clear()
+    assert "It is being stopped already." in lookbook(world, "stop", RUN_ID).stdout
     assert json.loads(lookbook(world, "stop", RUN_ID, "--json").stdout)["stopping"] == "anna stopped it."
+    assert not [path for path in world.paths("POST") if path.endswith("/stop")]
     # And while it stops, the run and the list of runs tell
     world.lists["runs"] = world.runs
     assert "Stopping: anna stopped it." in lookbook(world, "show", RUN_ID).stdout
@@ -701,10 +787,11 @@ def test_stop_says_what_happens_next(world: World) -> None:
 
 @pytest.mark.usefixtures("_local")
 def test_ledger_lists_attempts_and_sums_them_up_by_provider(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given attempts at two providers, one of which was cut off
-    cut = an_attempt("unknown", cost_usd=None, work_seconds=None, usage=None, job_id=None, reason="No answer came.")
+    # Given attempts at two providers, one of which was cut off, in no order
+    lost = {"cost_usd": 0, "at_most_usd": 0.075, "work_seconds": 0, "usage": None, "job_id": None}
+    cut = an_attempt("unknown", **lost, reason="No answer came.", created_at="2026-11-21T10:15:09Z")
     other = an_attempt(provider="catvton", cost_usd=0.0034, work_seconds=11, usage={"gpu": "L4"}, job_id="job-1")
-    world.lists["entries"] = [an_attempt(), other, an_attempt(variant=2), cut]
+    world.lists["entries"] = [cut, an_attempt(), other, an_attempt(variant=2, created_at="2026-11-21T10:15:08Z")]
     # When they are listed
     result = lookbook(world, "ledger", RUN_ID)
     monkeypatch.setenv("COLUMNS", "140")
@@ -712,11 +799,13 @@ def test_ledger_lists_attempts_and_sums_them_up_by_provider(world: World, monkey
     # Then each has a line within the page, with reasons and sums below
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert max(map(cell_len, lines)) <= 80
-    assert sum("1402938475610293847" in line for line in lines) == 4
+    assert max(map(cell_len, lines[: lines.index("In all:")])) <= 80
+    rows = [line.split() for line in lines if "1402938475610293847" in line]
+    assert [row[0].rpartition(":")[2] for row in rows] == ["07", "07", "08", "09"]
+    assert rows[-1][4:] == ["unknown", "≤", "0.0750", "-"]
     assert ["1", "unknown", "No", "answer", "came."] in [line.split() for line in lines]
     assert lines[-2:] == [
-        "openai: 3 attempts, 0.0810 dollars, 36.5 seconds, and 1 whose cost is not known",
+        "openai: 3 attempts, 0.0810 dollars, 36.5 seconds, and up to 0.0750 for 1 unknown attempt",
         "catvton: 1 attempt, 0.0034 dollars, 11.0 seconds",
     ]
     # And where there is room, also what was used, and the provider's own id
@@ -731,9 +820,11 @@ def test_ledger_can_be_narrowed_down_and_cut(world: World) -> None:
     narrowed = lookbook(world, "ledger", RUN_ID, "--status", "unknown", "--limit", 2, "--json")
     cut = lookbook(world, "ledger", RUN_ID, "--limit", 2)
     assert [entry["variant"] for entry in json.loads(narrowed.stdout)] == [0, 2]
-    assert "more than 2" in cut.stdout
-    assert "openai: 2 attempts" in cut.stdout
+    assert "2 of 6 shown" in cut.stdout
+    assert "openai: 6 attempts" in cut.stdout
     assert "no such attempts" in lookbook(world, "ledger", RUN_ID, "--status", "failed").stdout
+    world.lists["entries"] = []
+    assert lookbook(world, "ledger", RUN_ID).stdout == "No attempt was taken by a provider.\n"
 
 
 @pytest.mark.usefixtures("_local")
@@ -757,6 +848,7 @@ def test_duplicates_are_shown_in_groups_with_what_they_mean(world: World) -> Non
     ]
     for words in ("more than 2 groups", "40 products were compared", "Nothing is merged", "for nothing"):
         assert words in result.stdout
+    assert f"within {duplicates.DISTANCE} of 64 bits of another one in its group" in result.stdout
     assert json.loads(as_json.stdout) == {"groups": world.lists["groups"][:2], "compared": 40}
 
 
@@ -786,7 +878,8 @@ def test_methods_tell_price_pace_and_licence(world: World) -> None:
     lines = [line.split() for line in result.stdout.splitlines()]
     assert ["catvton", "yes", "0.0034", "11.0"] in [line[:4] for line in lines]
     assert ["fashn", "no", "-", "-"] in [line[:4] for line in lines]
-    for words in ("CC BY-NC-SA", "fashn: Try-on by FASHN.", "FashnKey is not set.", "2026-11-21"):
+    assert "catvton: measured over 120 images; licence: CC BY-NC-SA 4.0 (non-commercial)" in result.stdout.splitlines()
+    for words in ("fashn: licence: terms", "fashn: Try-on by FASHN.", "FashnKey is not set.", "2026-11-21"):
         assert words in result.stdout
     assert json.loads(lookbook(world, "methods", "--json").stdout) == world.methods
 
@@ -817,11 +910,28 @@ def test_items_says_when_there_are_more(world: World) -> None:
 
 @pytest.mark.usefixtures("_local")
 def test_show_tells_how_far_a_run_is(world: World) -> None:
-    world.runs = [a_run("running", progress={"done": 3, "total": 8})]
+    # Given a run that has begun, and knows only what it reuses
+    none_yet = {"images_generated": 0, "seconds": None, "cost_usd": 0.00002, "counts": {"generated": 0}}
+    note = "2 products are put off: The GPU is busy."
+    world.runs = [a_run("running", **none_yet, progress={"done": 3, "total": 8}, note=note)]
+    # When it is shown
     result = lookbook(world, "show", RUN_ID)
+    # Then it has no zeros for what is not known yet, and says how far it is
     assert result.exit_code == 0
     assert f"Run {RUN_ID}: running" in result.stdout
-    assert "3 of 8 products done" in result.stdout
+    rows = {line.rpartition("  ")[0].strip() for line in result.stdout.splitlines()}
+    assert {"products", "reused", "images reused", "dollars"} <= rows
+    assert rows.isdisjoint({"generated", "rejected", "failed", "images new", "seconds"})
+    last = result.stdout.splitlines()[-1]
+    assert last == "Still at work: 3 of 8 products done, 2 put off (The GPU is busy), 0.00002 dollars."
+
+
+@pytest.mark.usefixtures("_local")
+def test_run_that_never_had_products_is_its_reason_and_no_zeros(world: World) -> None:
+    none = {"products": 0, "reused": 0, "generated": 0}
+    world.runs = [a_run("failed", counts=none, images_generated=0, cost_usd=0, reason="The file is not JSON.")]
+    result = lookbook(world, "show", RUN_ID)
+    assert result.stdout.splitlines() == [f"Run {RUN_ID}: failed", "Reason: The file is not JSON."]
 
 
 @pytest.mark.usefixtures("_local")
@@ -1202,14 +1312,14 @@ def drawn(thing: Any, width: int = 80) -> str:
 
 
 def test_runs_stand_side_by_side() -> None:
-    second = a_run(cost_usd=0.0025, counts={"blocked": 1})
+    second = a_run(cost_usd=0.0025, counts={"blocked": 1, "duplicates": 2})
     lines = drawn(render.run_table([a_run(), second], ["first store", "second store"])).splitlines()
     assert "first store" in lines[0]
     assert "second store" in lines[0]
     rows = [line.split("  ")[0] for line in lines[2:]]
     assert rows == [
-        *("products", "reused", "generated", "rejected", "failed", "blocked"),
-        *("images new", "seconds", "dollars", "dollars saved"),
+        *("products", "reused", "generated", "rejected", "failed", "blocked", "named twice"),
+        *("images new", "images reused", "seconds", "dollars", "dollars saved"),
     ]
     assert lines[-2].split() == ["dollars", "0.0123", "0.0025"]
 
@@ -1252,7 +1362,7 @@ def test_tables_fit_80_columns_with_ids_whole_and_no_control_codes(world: World,
     assert (RUN_ID if args[0] == "runs" else product_id) in result.stdout
 
 
-@pytest.mark.parametrize("width", [80, 100, 110, 120, 150, 200])
+@pytest.mark.parametrize("width", [60, 80, 100, 110, 120, 150, 200])
 def test_list_of_runs_has_what_its_width_admits_and_nothing_cut(width: int) -> None:
     # Given a plan, and a run that links and is over its budget
     counts = {"products": 12_345, "linked": 3, "over_budget": 2}
@@ -1260,12 +1370,57 @@ def test_list_of_runs_has_what_its_width_admits_and_nothing_cut(width: int) -> N
     # When they are listed, then no id, heading or number is cut, and the file's name is whole
     lines = drawn(render.runs_table(runs, width), width)
     assert "…" not in lines
-    assert {"store1.json", "20261121T111502-aaaaaaaa", "12,345", "dollars"} <= set(lines.split())
+    assert max(map(cell_len, lines.splitlines())) <= width
+    assert {"store1.json", RUN_ID, "20261121T111502-aaaaaaaa", "0.0123", "dollars"} <= set(lines.split())
     # And what is not in every list comes before what is
     heading = lines.splitlines()[0]
+    assert ("products" in heading) is (width >= 80)
     assert ("planned" in heading) is (width >= 100)
-    assert ("over budget" in heading) is (width >= 120)
+    assert ("over budget" in heading) is (width >= 110)
     assert ("rejected" in heading) is (width >= 200)
+
+
+@pytest.mark.parametrize("width", [20, 40, 60])
+def test_narrow_terminal_leaves_ids_times_and_money_whole(width: int) -> None:
+    # Given a list of runs, attempts, and their sums
+    unknown = an_attempt("unknown", at_most_usd=0.075)
+    tables = [
+        render.runs_table([a_run()], width),
+        render.ledger_table([an_attempt(), unknown], width),
+        render.ledger_sums_table([ledger_sum("openai", unknown=1, unknown_usd=0.075)], width),
+    ]
+    # When they are shown where there is little room, or too little
+    out = io.StringIO()
+    for table in tables:
+        Console(file=out, width=width, highlight=False).print(table, crop=False)
+    # Then what people copy and count is whole
+    time_here = render.moment(unknown["created_at"], "%H:%M:%S").plain
+    for whole in (RUN_ID, time_here, "1402938475610293847", "0.0123", "0.0405", "≤ 0.0750", "1 (≤ 0.0750)", "0.0842"):
+        assert whole in out.getvalue()
+    assert width < 60 or max(map(cell_len, out.getvalue().splitlines())) <= width
+
+
+def test_ledger_of_thousands_fits_80_columns() -> None:
+    many = {"attempts": 30_000, "succeeded": 29_000, "failed": 900, "blocked": 99, "unknown": 1, "open": 12}
+    sums = [ledger_sum("catvton", **many, unknown_usd=0.075, cost_usd=1234.5678, work_seconds=330_000.0)]
+    lines = drawn(render.ledger_sums_table(sums, 80)).splitlines()
+    assert max(map(cell_len, lines)) <= 80
+    assert "1,234.5678" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("usd", "says"), [(0, "0.0000"), (0.00002, "0.00002"), (1e-7, "0.0000001"), (0.00005, "0.0001"), (12.5, "12.5000")]
+)
+def test_dollars_that_are_some_are_never_shown_as_none(usd: float, says: str) -> None:
+    assert render.dollars(usd).plain == says
+
+
+@pytest.mark.parametrize(
+    ("minutes", "says"),
+    [(None, "-"), (0.03, "2 seconds"), (0.016, "1 second"), (0.6, "36 seconds"), (3.44, "3.4 minutes")],
+)
+def test_minutes_below_one_are_seconds(minutes: float | None, says: str) -> None:
+    assert render.duration(minutes).plain == says
 
 
 def test_progress_without_a_terminal_says_a_line_now_and_then() -> None:
@@ -1278,7 +1433,7 @@ def test_progress_without_a_terminal_says_a_line_now_and_then() -> None:
         for _ in range(3):
             progress.update(running)
     # Then one line was said
-    assert out.getvalue() == "Making images: 3 of 8 products, 0.0123 dollars\n"
+    assert out.getvalue() == "3 of 8 products done, 0.0123 dollars\n"
 
 
 @pytest.mark.parametrize(
@@ -1289,6 +1444,16 @@ def test_progress_without_a_terminal_says_a_line_now_and_then() -> None:
         (a_run("running", note="Waiting for the GPU.", cost_usd=0), "Waiting for the GPU."),
         (a_run("running", note="Waiting.", stopping="anna stopped it.", cost_usd=0), "Stopping (anna stopped it.)"),
         (a_run("awaiting_upload", kind="plan", cost_usd=0), "Waiting for the run to start"),
+        (
+            a_run(
+                "running", progress={"done": 1, "total": 2}, note="1 product is put off: It is busy.", cost_usd=0.0347
+            ),
+            "1 of 2 products done, 1 put off (It is busy), 0.0347 dollars",
+        ),
+        (
+            a_run("running", progress={"done": 1, "total": 2}, stopping="anna stopped it.", cost_usd=0.0347),
+            "Stopping (anna stopped it.): 1 of 2 products done, 0.0347 dollars",
+        ),
     ],
 )
 def test_progress_says_what_the_run_is_doing(run: Json, says: str) -> None:
