@@ -102,6 +102,11 @@ def a_commit(request: Request) -> bool:
     return request.target.endswith(".TransactWriteItems")
 
 
+def a_withdrawal(request: Request) -> bool:
+    """The transaction that takes a placeholder out of a product."""
+    return request.target.endswith(".TransactWriteItems") and b'"withdrawn"' in request.body
+
+
 @dataclass
 class Proxy:
     """Passes on what one process says, until the trap is sprung; then kills it."""

@@ -207,12 +207,6 @@ class Saver:
 
         Where the filter is moody the job waits, and Generate tries another seed once.
         """
-        if one.job.status == "staged":
-            ledger.ended(
-                LedgerEntry.get(ledger.work_id(one.job.reuse_key), one.job.attempt, consistent_read=True),
-                ledger.BLOCKED,
-                BLOCKED_REASON,
-            )
         fingerprint = Fingerprint(_fingerprint_id(one.image_id), "fingerprint")
         fingerprint.update(
             actions=[
@@ -225,6 +219,12 @@ class Saver:
         for user in sorted(fingerprint.used_by):
             _withdraw(user, one.image_id, now)
         aws.s3().delete_object(Bucket=self.bucket, Key=library.image_key(one.image_id))
+        if one.job.status == "staged":  # last: as long as it is staged, a Save that was cut off is done again
+            ledger.ended(
+                LedgerEntry.get(ledger.work_id(one.job.reuse_key), one.job.attempt, consistent_read=True),
+                ledger.BLOCKED,
+                BLOCKED_REASON,
+            )
         if self.providers[state.product.method].moody and not one.job.reseeded:
             return one.job.model_copy(update={"status": "waiting", "reason": BLOCKED_REASON})
         return one.job.model_copy(update={"status": "blocked", "reason": BLOCKED_REASON})
