@@ -221,7 +221,7 @@ def test_a_pass_is_over_before_results_are_forgotten() -> None:
 
 @pytest.mark.parametrize("more", [0, 20])
 def test_a_pass_is_counted_once_however_often_finish_is_called(world: World, more: int) -> None:
-    # Given a pass of which everything kind of outcome is recorded, and perhaps another one to follow
+    # Given a pass of which every kind of outcome is recorded, and perhaps another one to follow
     state = world.begin(8 + more, asked={"max_concurrency": 1} if more else None)
     world.generates("p0", "p1")
     for number, status in enumerate(("reused", "linked", "failed", "blocked", "over_budget"), start=2):
@@ -264,7 +264,7 @@ def test_a_run_that_makes_no_progress_for_an_hour_is_given_up(world: World) -> N
     world.now += timedelta(seconds=1)
     assert world.finish(state)["next"] == runs.FAILED
     assert world.counts() == {"deferred": 12}
-    assert {problem["reason"] for problem in world.run().problems} == {"The GPU is busy."}
+    assert ({problem["reason"] for problem in world.run().problems}, world.run().note) == ({"The GPU is busy."}, "")
     assert [problem["index"] for problem in world.run().problems] == list(range(10))
     assert world.claimed_by("p0") is None
 
@@ -383,9 +383,8 @@ def test_an_index_that_lags_behind_is_waited_for(world: World) -> None:
 
 
 def test_nor_is_it_waited_for_for_ever(world: World) -> None:
-    world.begin(1)
-    world.generates("p0")
     state = world.begin(1)
+    world.generates("p0")
     world.tables.index_lag = 1000
     assert world.finish(state)["next"] == runs.SUCCEEDED
     assert sum(world.slept) < 10

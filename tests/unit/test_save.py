@@ -315,6 +315,8 @@ def test_a_save_after_the_commit_says_generated_again(world: World) -> None:
         ([ANOTHER], RUN_ID, "waiting"),
         ([ANOTHER, ANOTHER, ANOTHER], RUN_ID, "waiting"),
         ([RUN_ID], ANOTHER, "waiting"),
+        ([ANOTHER], ANOTHER, "waiting"),
+        ([RUN_ID, RUN_ID], ANOTHER, "failed"),
         ([RUN_ID, ANOTHER], RUN_ID, "failed"),
     ],
 )
@@ -416,6 +418,21 @@ def test_a_placeholder_that_was_taken_for_an_image_is_withdrawn(world: World) ->
     assert (outcome(world.save(third)).status, world.images("CJ2")) == ("blocked", {})
 
 
+def test_a_variant_that_has_another_image_is_kept_when_one_is_withdrawn(world: World) -> None:
+    # Given a product whose first variant was made anew, as somebody wanted a new one, and got a placeholder
+    world.provider = Method(placeholders=True)
+    world.has("CJ0", BLUE)
+    world.product("CJ0")
+    anew = world.staged(1, GREY, reuse_key="work-of-CJ0-1-anew")
+    world.save(world.state(anew, reuse=False, product=a_product(product_id="CJ0")))
+    assert world.there("CJ0").cover_image_id == image_id(GREY)
+
+    # When that turns out, then the variant still has its old image, which is the cover again
+    world.product()
+    world.saves(world.staged(1, GREY))
+    assert (world.there("CJ0").variants, world.there("CJ0").cover_image_id) == ({1}, image_id(BLUE))
+
+
 def test_a_product_that_had_nothing_but_the_placeholder_has_no_cover(world: World) -> None:
     world.provider = Method(placeholders=True)
     world.has("CJ0", GREY)
@@ -423,6 +440,25 @@ def test_a_product_that_had_nothing_but_the_placeholder_has_no_cover(world: Worl
     world.saves(world.staged(1, GREY))
     assert (world.there("CJ0").variants, world.there("CJ0").cover_image_id) == (None, None)
     assert world.history("CJ0")[-1] == ("withdrawn", "none")
+
+
+def test_a_placeholder_that_is_not_yet_gone_everywhere_is_not_settled(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a Save that dies while it takes a placeholder out
+    world.provider = Method(placeholders=True)
+    world.has("CJ0", GREY)
+    world.product()
+    before = world.state(world.staged(1, GREY))
+    with monkeypatch.context() as patch:
+        patch.delattr(Bucket, "delete_object")
+        with pytest.raises(AttributeError):
+            world.save(before)
+
+    # Then the attempt is still staged, so that whoever comes next does it again
+    assert world.ledger()["1"] == ledger.STAGED
+    assert outcome(world.save(before)).status == "blocked"
+    assert (world.images("CJ0"), world.pictures(), set(world.ledger().values())) == ({}, set(), {ledger.BLOCKED})
 
 
 def test_a_placeholder_is_told_from_images_that_are_saved_with_it(world: World) -> None:
@@ -548,18 +584,71 @@ def test_what_another_has_changed_meanwhile_is_left_to_a_repeated_save(
     assert outcome(world.save(before)).status == "generated"
 
 
-def test_two_saves_of_one_product_at_once_do_not_both_commit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given that another child saves the same variant after this one has read the product
+def test_a_refusal_makes_no_placeholder_of_what_two_products_have(world: World) -> None:
+    # Given a provider that sends no placeholders, and bytes that another product has too
+    world.has("CJ0", BLUE)
     world.product()
-    before = world.state(world.staged(1, BLUE))
+    world.tables.refusals = [["ConditionalCheckFailed"]]
+
+    # When the transaction is refused for another reason, then nothing is withdrawn
+    with pytest.raises(TransactWriteError):
+        world.saves(world.staged(1, BLUE))
+    assert (world.images("CJ0")[1].image_id, world.pictures()) == (image_id(BLUE), {image_id(BLUE)})
+
+
+def test_of_two_that_save_one_variant_at_once_one_commits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a product with a cover, claimed by nobody that is here, of which two children save the same variant
+    world.has("CJ1", BLUE)
+    before = world.state(world.staged(2, RED))
     stale = library.product_page("CJ1")
-    other = world.save(before)
+    world.save(before)
     monkeypatch.setattr(library, "product_page", lambda *_, **__: stale)
 
-    # Then this one's transaction is refused as a whole
+    # Then the transaction of the one that read the product before the other had written is refused
     with pytest.raises(TransactWriteError):
         world.save(before)
-    assert (outcome(other).images_generated, world.there().images_cost_microusd) == (1, PRICE)
+    assert world.there().images_cost_microusd == 2 * PRICE
+
+
+def test_a_cover_that_has_come_meanwhile_is_not_replaced(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a product that another run holds and gives its first image, after it was read without one
+    world.product(run_id=ANOTHER)
+    stale = library.product_page("CJ1")
+    world.has("CJ1", BLUE)
+    job = world.staged(2, RED)
+    with monkeypatch.context() as patch:
+        patch.setattr(library, "product_page", lambda *_, **__: stale)
+        with pytest.raises(TransactWriteError):
+            world.saves(job)
+
+    # When the save is repeated, then the image is added and the cover stays
+    assert outcome(world.saves(job)).status == "generated"
+    assert (world.there().variants, world.there().cover_image_id) == ({1, 2}, image_id(BLUE))
+
+
+def test_a_claim_that_is_lost_meanwhile_is_not_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a claim that another run takes over after the product was read
+    world.product()
+    stale = library.product_page("CJ1")
+    Product("CJ1", "product").update([Product.claimed_by.set(ANOTHER)])
+    job = world.staged(1, BLUE)
+    with monkeypatch.context() as patch:
+        patch.setattr(library, "product_page", lambda *_, **__: stale)
+        with pytest.raises(TransactWriteError):
+            world.saves(job)
+
+    # When the save is repeated, then the image is there, and the claim is the other run's
+    assert outcome(world.saves(job)).status == "generated"
+    assert world.there().claimed_by == ANOTHER
+
+
+def test_an_attempt_that_has_ended_meanwhile_does_not_succeed(world: World) -> None:
+    world.product()
+    job = world.staged(1, BLUE)
+    world.attempt("work-of-1", ledger.FAILED, reason="Another attempt came first.")
+    with pytest.raises(TransactWriteError):
+        world.saves(job)
+    assert (world.ledger(), world.images()) == ({"1": ledger.FAILED}, {})
 
 
 # --- how a product ends --------------------------------------------------------------------------------------------
