@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,7 +12,16 @@ from pynamodb.exceptions import UpdateError
 
 from lookbook import budget, forecast, ledger, library, rates, runs
 from lookbook.logging import logger
-from lookbook.plan import LOOKED_UP_AT_ONCE, MAX_PROBLEMS, WAVES, Pass, outcome_key, read_lines, write_pass
+from lookbook.plan import (
+    LOOKED_UP_AT_ONCE,
+    MAX_PROBLEMS,
+    WAVES,
+    Pass,
+    items_key,
+    outcome_key,
+    read_lines,
+    write_pass,
+)
 from lookbook.runs import plain_reason
 from lookbook.state import Item, RunContext
 from lookbook.tables import RUN, Outcome, Run
@@ -123,7 +133,7 @@ class Finisher:
         run.work_ms = sum(int(entry.work_ms) for entry in entries)
         # What was committed by a child that died before it could record it, or that was put off, is there all the same.
         run.images_generated = max(int(run.images_generated or 0), sum(e.status == ledger.SUCCEEDED for e in entries))
-        _correct_blocked(run, context, entries)
+        _correct_blocked(self.settings.bucket, run, context, entries)
         told = _end(run, *_verdict(run), now)
         self.learn(entries)
         return told
@@ -232,32 +242,47 @@ def _entries(run_id: str, at_least_microusd: int) -> list[LedgerEntry]:
     return entries
 
 
-def _correct_blocked(run: Run, context: RunContext, entries: list[LedgerEntry]) -> None:
-    """Count as failed what had taken the provider's placeholder for an image, before it was known (see save.py)."""
-    suspects = sorted({entry.product_id for entry in entries if entry.status == ledger.BLOCKED})
-    for start in range(0, len(suspects), LOOKED_UP_AT_ONCE):
-        batch = suspects[start : start + LOOKED_UP_AT_ONCE]
-        held = library.look_up(batch, consistent=True)
-        keys = [(run.run_id, outcome_key(product_id)) for product_id in batch]
-        for outcome in Outcome.batch_get(keys, consistent_read=True):
-            holding = held.get(outcome.sort_key.removeprefix(outcome_key("")))
-            if outcome.status != "generated" or (holding is not None and holding.covers(context.variants)):
-                continue  # all its images are there: what was blocked got another seed
-            missing = context.variants - (len(holding.variants) if holding is not None else 0)
-            lost = min(int(outcome.images_generated), missing)
-            outcome.update(
-                [
-                    Outcome.status.set("failed"),
-                    Outcome.reason.set(BLOCKED_LATER),
-                    Outcome.images_generated.set(int(outcome.images_generated) - lost),
-                ]
-            )
-            product_id = outcome.sort_key.removeprefix(outcome_key(""))
-            about = {"index": 0, "product_id": product_id, "title": "", "status": "failed", "reason": BLOCKED_LATER}
-            run.problems = [*(run.problems or []), about][:MAX_PROBLEMS]
-            run.generated -= 1
-            run.failed += 1
-            run.images_generated -= lost
+def _correct_blocked(bucket: str, run: Run, context: RunContext, entries: list[LedgerEntry]) -> None:
+    """Count as failed what had taken the provider's placeholder for an image, before it was known (see save.py).
+
+    May be repeated: a corrected outcome keeps in `work` what it was before.
+    """
+    if all(entry.status != ledger.BLOCKED for entry in entries):
+        return
+    wrong: list[str] = []
+    outcomes = Outcome.query(run.run_id, Outcome.sort_key.startswith(outcome_key("")), consistent_read=True)
+    while batch := list(itertools.islice(outcomes, LOOKED_UP_AT_ONCE)):
+        held = library.look_up([_product_id(outcome) for outcome in batch], consistent=True)
+        for outcome in batch:
+            holding = held.get(_product_id(outcome))
+            complete = holding is not None and holding.covers(context.variants)
+            if outcome.status in {"generated", "linked"} and not complete:
+                missing = context.variants - (len(holding.variants) if holding is not None else 0)
+                _correct(outcome, lost=min(int(outcome.images_generated), missing))
+            if outcome.reason == BLOCKED_LATER:
+                was, lost = str(outcome.work).split()
+                setattr(run, was, int(getattr(run, was)) - 1)
+                run.failed += 1
+                run.images_generated -= int(lost)
+                wrong.append(_product_id(outcome))
+    items = (Item.model_validate_json(line) for _, line in read_lines(bucket, items_key(run.run_id))) if wrong else ()
+    problems = [_problem(item, "failed", BLOCKED_LATER) for item in items if item.product_id in wrong]
+    run.problems = sorted([*(run.problems or []), *problems], key=lambda each: int(each["index"]))[:MAX_PROBLEMS]
+
+
+def _product_id(outcome: Outcome) -> str:
+    return str(outcome.sort_key.removeprefix(outcome_key("")))
+
+
+def _correct(outcome: Outcome, lost: int) -> None:
+    outcome.update(
+        [
+            Outcome.work.set(f"{outcome.status} {lost}"),
+            Outcome.status.set("failed"),
+            Outcome.reason.set(BLOCKED_LATER),
+            Outcome.images_generated.set(int(outcome.images_generated) - lost),
+        ]
+    )
 
 
 def _verdict(run: Run) -> tuple[str, str | None]:
@@ -274,7 +299,16 @@ def _verdict(run: Run) -> tuple[str, str | None]:
 
 def _end(run: Run, status: str, reason: str | None, now: datetime) -> dict[str, Any]:
     """Write how the run ended."""
-    counts = ("generated", "failed", "deferred", "over_budget", "images_generated", "cost_microusd", "work_ms")
+    counts = (
+        "generated",
+        "linked",
+        "failed",
+        "deferred",
+        "over_budget",
+        "images_generated",
+        "cost_microusd",
+        "work_ms",
+    )
     actions: list[Action] = [getattr(Run, name).set(int(getattr(run, name) or 0)) for name in counts]
     actions += [
         Run.status.set(status),

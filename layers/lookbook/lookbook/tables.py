@@ -236,7 +236,8 @@ class Run(RunsItem, discriminator="run"):
 class Outcome(RunsItem, discriminator="outcome"):
     """What became of one product that needed work; `sort_key` is item#<product_id>. Written by the state machine.
 
-    `work` lists the reuse keys of what a plan would generate, apart by spaces.
+    `work` lists the reuse keys of what a plan would generate, apart by spaces. Of an outcome that Finish has corrected
+    it says what it was, and how many images it lost.
     """
 
     status = UnicodeAttribute()
