@@ -123,7 +123,7 @@ class Cloud:
         scratch = self.folder / "tmp"
         scratch.mkdir(exist_ok=True)
         groups: list[int] = []
-        keys = {service: secrets.token_urlsafe(24) for service in PROVIDER_KEYS}
+        keys = {service: secrets.token_hex(24) for service in PROVIDER_KEYS}  # a key must not start with a dash
         urls: dict[str, str] = {}
         commands = {
             "gpu": ["--workers", "4", "--latency", "0.5", "--key", keys["gpu"]],

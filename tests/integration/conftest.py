@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -166,7 +165,7 @@ class Stack:
 
 @pytest.fixture(scope="session")
 def _deployed() -> Iterator[Stack]:
-    cloud = Cloud(ROOT / ".local" / os.environ.get("LOOKBOOK_TEST", "test"))
+    cloud = Cloud(ROOT / ".local/test")
     cloud.down()
     files = cloud.folder / "pictures"
     files.mkdir(parents=True, exist_ok=True)

@@ -549,7 +549,7 @@ def test_each_product_gets_its_images_and_each_cent_is_told(
 def test_a_placeholder_is_taken_out_though_save_is_killed_in_the_middle(lab: Lab) -> None:
     # Given a product with one image, of which nobody could know that it is the filter's placeholder
     forget_placeholders(lab.stack)
-    cell = Cell("catvton", "flagged", killed, Counter(), 0, variants=1)
+    cell = Cell("catvton", "flagged", kill("Save", Trap("before", a_withdrawal)), Counter(), 0, variants=1)
     first, second = lab.product(), lab.product()
     for product in (first, second):
         lab.stack.fault("gpu_url", kind="flagged", count=1, match=lab.sight("catvton", product))
