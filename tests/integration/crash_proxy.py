@@ -22,11 +22,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from local.cloud import ROOT
+import boto3
+from botocore.config import Config
+
+from local.cloud import CREDENTIALS, ROOT
 from tests.integration.conftest import Stack
 from tests.integration.test_layers import layers_of
 
-WORK_SECONDS = 60
+WORK_SECONDS = 150
 # A function's variable with a provider's address, the provider, and what its address has behind the host.
 PROVIDERS = {
     "GPU_ENDPOINT_URL": ("catvton", "gpu_url", ""),
@@ -244,19 +247,41 @@ class Worker:
 
 
 class Deployed:
-    """The deployed functions' environments and roles, asked once."""
+    """The deployed functions: to be called, and to be run by a process of ours, in their environment and role."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._sts = stack.aws("sts")
         pages = stack.aws("lambda").get_paginator("list_functions").paginate()
         self._functions = [each for page in pages for each in page["Functions"]]
+        make: Any = boto3.client
+        # A call must not be repeated, however long the engine takes to start a function.
+        self._lambda = make(
+            "lambda",
+            endpoint_url=stack.known["endpoint_url"],
+            region_name=stack.known["region"],
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            config=Config(read_timeout=WORK_SECONDS, retries={"total_max_attempts": 1}, max_pool_connections=20),
+        )
+
+    def call(self, function: str, state: dict[str, Any]) -> dict[str, Any]:
+        """Call a function once, where the engine runs it."""
+        name = self._config(function)["FunctionName"]
+        answer = self._lambda.invoke(FunctionName=name, Payload=json.dumps(state).encode())
+        told: dict[str, Any] = json.loads(answer["Payload"].read())
+        assert "FunctionError" not in answer, told
+        return told
+
+    def _config(self, function: str) -> dict[str, Any]:
+        config: dict[str, Any]
+        [config] = [each for each in self._functions if f"-{function}Function-" in each["FunctionName"]]
+        return config
 
     @contextmanager
     def worker(self, function: str, trap: Trap) -> Iterator[Worker]:
         """Start a function's process behind a proxy of its own, and wait until it has imported what it needs."""
-        [config] = [each for each in self._functions if f"-{function}Function-" in each["FunctionName"]]
-        known = self._stack.known
+        config, known = self._config(function), self._stack.known
         addresses = {to: known[service] for to, service, _ in PROVIDERS.values()}
         proxy = Proxy({**addresses, "aws": known["endpoint_url"]}, trap)
         with proxy.serving() as url:

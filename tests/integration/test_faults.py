@@ -45,13 +45,14 @@ TRY_ON = ("catvton", "fashn")
 USD_PER_GPU_SECOND, USD_PER_CREDIT = 0.00031, 0.075
 ENOUGH_USD = 50.0
 
-KILLED_AT_ONCE = 3
-FAULTY_AT_ONCE = 6
+# More would make the engine start so many functions at once that it could do nothing else for a minute.
+KILLED_AT_ONCE = 2
+FAULTY_AT_ONCE = 4
 RUN_SECONDS = 180
 # What a dead process holds (its claim on a product, its intent) is made to end after so long, where it is not said
 # that the test waits for it: 60 and 35 s for try-on, up to 180 and 105 s for OpenAI.
 SOON_SECONDS = 12.0
-CHAOS_SECONDS, MOST_RETRIES = 6.0, 5
+CHAOS_SECONDS, LEAST_SHOTS, MOST_RETRIES = 6.0, 3, 5
 LIVING_INTENT_SECONDS = 10.0
 
 Product = dict[str, Any]
@@ -71,7 +72,7 @@ class Lab:
         self.s3 = stack.aws("s3")
         self.machine = stack.aws("stepfunctions")
         self.killing = threading.Semaphore(KILLED_AT_ONCE)
-        self.steps = Steps(stack, self.product())
+        self.like = Steps(stack, self.product()).state
         stack.token()
 
     def product(self) -> Product:
@@ -371,8 +372,7 @@ def killed(function: str, trap: Trap, lab: Lab, cell: Cell, *, submitted: bool =
     """
     product = lab.product()
     with lab.killing, lab.deployed.worker(function, trap) as worker:
-        state = lab.steps.call("Check", begun(lab, product, cell))
-        state["defer_at"] += RUN_SECONDS  # however slow this machine is, it is not put off
+        state = lab.deployed.call("Check", begun(lab, product, cell))
         if function == "Save":
             state = generated(lab, state, until=lambda state: state["next"] == "save")
         if submitted:
@@ -391,11 +391,12 @@ def killed(function: str, trap: Trap, lab: Lab, cell: Cell, *, submitted: bool =
 
 
 def begun(lab: Lab, product: Product, cell: Cell) -> dict[str, Any]:
-    """Return a product's state in a run that is known to nobody else."""
-    like = lab.steps.state
-    run_id = new_id(datetime.now(UTC))
+    """Return a product's state in a run that is known to nobody else, and that puts nothing off."""
+    like, now = lab.like, datetime.now(UTC)
     return {
-        "run": {**like["run"], "run_id": run_id, "variants": cell.variants},
+        "started_at": now.timestamp(),
+        "defer_at": now.timestamp() + RUN_SECONDS,
+        "run": {**like["run"], "run_id": new_id(now), "variants": cell.variants},
         "product": {
             **like["product"],
             "product_id": product["product_id"],
@@ -406,11 +407,11 @@ def begun(lab: Lab, product: Product, cell: Cell) -> dict[str, Any]:
 
 
 def generated(lab: Lab, state: dict[str, Any], until: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + RUN_SECONDS
     while not until(state):
         assert time.monotonic() < deadline, state
         time.sleep(min(1, state["wait_seconds"]))
-        state = lab.steps.call("Generate", state)
+        state = lab.deployed.call("Generate", state)
     return state
 
 
@@ -470,9 +471,7 @@ KILLS = [
          only=TRY_ON, variants=1, left={"submitted": 1}, ends={"succeeded": 1}, charges=1),
     *row("killed after the result", kill("Generate", Trap("before", an_entry_that_is("staged"))), only=("openai",),
          left={"intent": 1}, ends=WELL, charges=2),
-    *row("killed after it is noted", kill("Generate", Trap("after", an_entry_that_is("staged")), submitted=True),
-         only=TRY_ON, variants=1, left={"staged": 1}, ends={"succeeded": 1}, charges=1),
-    *row("killed after it is noted", kill("Generate", Trap("after", an_entry_that_is("staged"))), only=("openai",),
+    *row("killed after the job id", kill("Generate", Trap("after", an_entry_that_is("staged"))), only=("openai",),
          left={"staged": 1}, ends=WELL, charges=2),
     *row("killed before commit", kill("Save", Trap("before", a_commit)),
          left={"staged": 2}, ends=WELL, charges=2),
@@ -485,7 +484,6 @@ FAULTS = [
     *row("two runs at once", two_at_once, ends=WELL, charges=2),
     *row("time-out after success", fault("timeout_after_success", seconds=1), ends=ONCE_MORE, charges=3),
     *row("cut-off answer", fault("garbage_json", on="submission"), ends=ONCE_MORE, charges=3),
-    *row("a proxy's 502", fault("5xx", status=502, on="submission"), ends=ONCE_MORE, charges=2),
     *row("429 storm", fault("429", 5, on="submission"), ends=WELL, charges=2),
     *row("failed job", fault("failed"), only=("catvton",), ends={"failed": 1, "succeeded": 2}, charges=3),
     *row("failed job", fault("failed"), only=("fashn",), ends={"failed": 1, "succeeded": 2}, charges=2),
@@ -499,8 +497,6 @@ FAULTS = [
     *row("flagged", fault("flagged", None, two_runs), only=("catvton",), blocked=True, ends={"blocked": 4}, charges=4),
     *row("flagged", fault("flagged", None, two_runs), only=("fashn", "openai"), blocked=True,
          ends={"blocked": 2}, charges=0),
-    *row("flagged, not so another seed", fault("flagged", 2), only=("catvton",),
-         ends={"blocked": 2, "succeeded": 2}, charges=4),
     *row("expired result", fault("expired", on="status"), only=TRY_ON, ends=ONCE_MORE, charges=3),
     *row("expired picture", fault("expired", on="output"), only=("fashn",),
          ends={"failed": 1, "succeeded": 2}, charges=3),
@@ -558,13 +554,12 @@ def test_a_placeholder_is_taken_out_though_save_is_killed_in_the_middle(lab: Lab
 
     # When another product shows what it is, and Save is killed before it can take it out
     with lab.deployed.worker("Save", Trap("before", a_withdrawal)) as worker:
-        state = lab.steps.call("Check", begun(lab, second, cell))
+        state = lab.deployed.call("Check", begun(lab, second, cell))
         state = generated(lab, state, until=lambda state: state["next"] == "save")
         worker.dies_of(state)
     dead = str(state["run"]["run_id"])
-    lab.bring_forward(
-        "LibraryTable", {"product_id": second["product_id"], "sort_key": "product"}, "claim_expires_at", 1
-    )
+    claim = {"product_id": second["product_id"], "sort_key": "product"}
+    lab.bring_forward("LibraryTable", claim, "claim_expires_at", 1)
 
     # Then the next run of the other product takes it out, and makes an image with another seed
     run_id = lab.stack.start([second], **cell.options())
@@ -589,8 +584,8 @@ def workers(lab: Lab) -> dict[int, int]:
             ours = f"AWS_ENDPOINT_URL={lab.stack.known['endpoint_url']}".encode() in variables
             names = [each for each in variables if each.startswith(b"AWS_LAMBDA_FUNCTION_NAME=")]
             if ours and names and any(function in names[0] for function in (b"-GenerateFunction-", b"-SaveFunction-")):
-                times = (process / "stat").read_text().rpartition(")")[2].split()[11:13]
-                found[int(process.name)] = sum(int(time) for time in times)
+                user, system = (process / "stat").read_text().rpartition(")")[2].split()[11:13]
+                found[int(process.name)] = int(user) + int(system)
     return found
 
 
@@ -624,7 +619,7 @@ def test_kills_at_random_moments_cost_time_and_nothing_else(lab: Lab) -> None:
         time.sleep(0.4)
         shots += shoot_one(lab, before, chance)
     lab.stack.heal()
-    assert shots
+    assert shots >= LEAST_SHOTS
 
     # And the run is retried until nothing is left undone
     while undone(run := lab.wait(runs[-1], partial(forget_the_dead, lab, runs[-1]))):

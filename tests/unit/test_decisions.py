@@ -458,6 +458,6 @@ def test_a_forecast_knows_how_fast_a_method_is(
     estimates[method] = Estimate(1000, 1000, image_ms, "measured over 20 images")
     told = foreseen(monkeypatch, [recorded(f"p{n}", "planned", method, [f"k{n}"]) for n in range(images)])
     [row] = told["methods"]
-    assert row["minutes"] == pytest.approx(minutes, abs=0.006)
+    assert row["minutes"] == pytest.approx(minutes, abs=0.01)
     assert told["minutes"] == pytest.approx(minutes, abs=0.06)
     assert row["basis"].startswith("measured over 20 images; ")

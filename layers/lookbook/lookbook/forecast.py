@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,7 @@ def _sum(provider: Provider, settings: MethodSettings, products: int, images: in
         "products": products,
         "images": images,
         "cost_usd": round(images * estimate.microusd / 1_000_000, 6),
-        "minutes": round(seconds / 60, 2),
+        "minutes": math.ceil(seconds / 60 * 100) / 100,
     }
 
 

@@ -181,7 +181,7 @@ def submitted(entry: LedgerEntry, job_id: str) -> None:
 
 
 def staged(entry: LedgerEntry, result: Result, job_id: str = "") -> None:
-    """The result is in S3 and its price known."""
+    """The result is in S3 and its price known. `job_id`: of a provider whose answer to the job was the result."""
     actions: list[Action] = [
         LedgerEntry.status.set(STAGED),
         LedgerEntry.staging_key.set(result.staging_key),
@@ -190,9 +190,15 @@ def staged(entry: LedgerEntry, result: Result, job_id: str = "") -> None:
         LedgerEntry.work_ms.set(result.work_ms),
         LedgerEntry.usage.set(result.usage),
     ]
-    if job_id and entry.status != SUBMITTED:
-        submitted(entry, job_id)
-    _settle(entry, {SUBMITTED}, actions, result.cost_microusd)
+    if not job_id:
+        _settle(entry, {SUBMITTED}, actions, result.cost_microusd)
+        return
+    # Not by way of `submitted`: such a provider keeps no jobs, so a death in between would leave one unfindable.
+    actions.append(LedgerEntry.job_id.set(job_id))
+    _settle(entry, {INTENT, SUBMITTED}, actions, result.cost_microusd)
+    if entry.status == UNKNOWN and _move(entry, {UNKNOWN}, actions):  # we were taken for dead
+        budget.revive(entry)
+        budget.settle(entry, result.cost_microusd)
 
 
 def ended(
