@@ -21,7 +21,7 @@ demo: setup
 	@$(RUN) local.demo
 
 test: setup
-	@$(RUN) pytest
+	@$(RUN) pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 up: setup
 	@$(RUN) local.cloud up $(PARAMS)

@@ -1,4 +1,4 @@
-"""One local cloud for the whole session, deployed as `make up` deploys it; every test uses products of its own."""
+"""One local cloud for each process that tests, deployed as `make up` does; every test uses products of its own."""
 
 from __future__ import annotations
 
@@ -164,8 +164,8 @@ class Stack:
 
 
 @pytest.fixture(scope="session")
-def _deployed() -> Iterator[Stack]:
-    cloud = Cloud(ROOT / ".local/test")
+def _deployed(worker_id: str) -> Iterator[Stack]:
+    cloud = Cloud(ROOT / f".local/test-{worker_id}")
     cloud.down()
     files = cloud.folder / "pictures"
     files.mkdir(parents=True, exist_ok=True)
