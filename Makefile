@@ -6,13 +6,14 @@ PARAMS ?=
 UV := .local/tools/bin/uv
 RUN := .venv/bin/python -m
 
-.PHONY: help setup demo test up down lint bench build deploy clean
+.PHONY: help setup demo test up down lint bench chaos build deploy clean
 
 help:
 	@echo "make demo    two stores' scrapes become images on the local cloud; ends with a contact sheet"
 	@echo "make test    every test (make lint: style and types)"
 	@echo "make up      start the local cloud and deploy to it (PARAMS=\"Name=value …\"); make down stops it"
 	@echo "make bench   the figures: time against the GPU's own, memory, cost"
+	@echo "make chaos   50 runs of 60 products, whose processes are killed and whose providers fail at random (40 minutes)"
 	@echo "make deploy  build and deploy to AWS (docs/deploy.md)"
 
 setup: .venv/.made .local/engine/.made .local/sam/.made
@@ -37,6 +38,9 @@ lint: setup
 
 bench: setup
 	@$(RUN) local.bench
+
+chaos: setup
+	@$(RUN) local.chaos --seeds 50
 
 build: setup
 	PATH="$(CURDIR)/.local/tools/bin:$$PATH" .local/sam/bin/python -m samcli build --config-env prod

@@ -130,6 +130,7 @@ class Cloud:
             "fashn": ["--latency", "0.5", "--key", keys["fashn"]],
             "openai_images": ["--latency", "0.5", "--key", keys["openai_images"]],
             "pictures": [],
+            "shop": [],
         }
         for name, arguments in commands.items():
             more = standins.get(name, [])
@@ -174,6 +175,7 @@ class Cloud:
             "GpuEndpointUrl": known["gpu_url"],
             "FashnBaseUrl": f"{known['fashn_url']}/v1",
             "OpenAiBaseUrl": f"{known['openai_images_url']}/v1",
+            "ShopifyAdminUrl": f"{known['shop_url']}/{{shop}}",
             "AllowPrivateUrls": "true",
             "DeferAfterSeconds": "60",
             **parameters,

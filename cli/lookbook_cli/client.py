@@ -43,7 +43,7 @@ class ApiError(CliError):
 
 
 class NotFoundError(ApiError):
-    """The API knows no such run or product; a 404 that is not its own, as of a wrong URL, stays an `ApiError`."""
+    """The API knows no such thing; a 404 that is not its own, as of a wrong URL, stays an `ApiError`."""
 
 
 class Tokens(Protocol):
@@ -255,6 +255,44 @@ class Client:
         """Store a model photo under a name, in the place of an older one of that name, and return it."""
         return self._call("PUT", f"/api/models/{_part(name)}", data=data, content_type=content_type)
 
+    def stores(self) -> list[Json]:
+        """Return the stores."""
+        found: list[Json] = self._call("GET", "/api/stores")["stores"]
+        return found
+
+    def add_store(self, body: Json) -> Json:
+        """Add a store with its credentials, and return it without them."""
+        return self._call("POST", "/api/stores", body=body)
+
+    def change_store(self, store_id: str, body: Json) -> Json:
+        """Change a store's name, domain or credentials, and return it."""
+        return self._call("PUT", f"/api/stores/{_part(store_id)}", body=body)
+
+    def remove_store(self, store_id: str, *, keep_pictures: bool) -> None:
+        """Remove a store; unless told to keep them, the API refuses while images are live in it."""
+        params = {"keep_pictures": "true"} if keep_pictures else None
+        self._call("DELETE", f"/api/stores/{_part(store_id)}", params=params)
+
+    def test_store(self, store_id: str) -> Json:
+        """Return whether a store can be published to: `{"ok", "shop", "scopes", "missing", "reason"}`."""
+        return self._call("POST", f"/api/stores/{_part(store_id)}/test", body={})
+
+    def start_in_store(self, store_id: str, what: str, body: Json) -> Json:
+        """Start a run in a store (`mapping`, `sync`, `unpublish` or `match`), and return it."""
+        return self._call("POST", f"/api/stores/{_part(store_id)}/{what}", body=body)
+
+    def matches(self, store_id: str, run_id: str) -> Json:
+        """Return what a match found: counts, and the `url` of a mapping."""
+        return self._call("GET", f"/api/stores/{_part(store_id)}/matches/{_part(run_id)}")
+
+    def usage(self, store_id: str, status: str | None, limit: int | None) -> tuple[Json, list[Json]]:
+        """Return a store with its figures, and its products with the images that are live there."""
+        store: Json = {}
+        usages: list[Json] = []
+        for page in self._documents(f"/api/stores/{_part(store_id)}/usage", "usages", {"status": status}, limit):
+            store, usages = page["store"], usages + page["usages"]
+        return store, usages
+
     def fetch(self, url: str) -> bytes:
         """Return the bytes behind a presigned URL."""
         answer = self._http.send("GET", url)
@@ -306,6 +344,8 @@ class Client:
             answer = send(self._tokens.renew())
         if not _done(answer):
             raise failure(answer)
+        if answer.status_code == HTTPStatus.NO_CONTENT:
+            return {}
         try:
             document = answer.json()
         except ValueError:

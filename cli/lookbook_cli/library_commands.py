@@ -107,6 +107,8 @@ def get(
         licences = sorted({render.clean(image["licence"]) for image in images if image.get("licence")})
         if licences:
             say(f"Licence: {'; '.join(licences)}")
+        if live := [usage["store_id"] for usage in product.get("usages") or () if usage["images"]]:
+            say(f"Live in: {', '.join(live)}. See more with: lookbook usage {product['product_id']}")
     if download is not None:
         folder = download / _safe(product["product_id"])
         saved = _download(client, images, folder, console(stderr=as_json)) if images else 0

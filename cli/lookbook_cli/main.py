@@ -1,7 +1,8 @@
 """The `lookbook` command.
 
-Exit status: 0 when what was asked for is done (for `run` and `retry`: the run succeeded, or its plan is made), 2 when
-it is done in part (a partial run; `check` misses products), 1 for everything else, 130 after Ctrl-C.
+Exit status: 0 when what was asked for is done (for what starts a run: the run succeeded, or its plan is made), 2 when
+it is done in part (a partial run; `check` misses products; `stores add` adds a store that cannot be published to), 1
+for everything else, 130 after Ctrl-C.
 """
 
 import io
@@ -14,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lookbook_cli import library_commands, render, run_commands, sign_in_commands
+from lookbook_cli import library_commands, render, run_commands, sign_in_commands, store_commands
 from lookbook_cli.client import CliError
 from lookbook_cli.common import FAILED, INTERRUPTED, Tools
 
@@ -70,6 +71,7 @@ def _sentence(error: Exception) -> str:
 
 app = typer.Typer(name="lookbook", cls=LookbookGroup, pretty_exceptions_enable=False)
 app.add_typer(run_commands.app)
+app.add_typer(store_commands.app)
 app.add_typer(library_commands.app)
 app.add_typer(sign_in_commands.app)
 

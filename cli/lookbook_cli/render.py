@@ -36,16 +36,23 @@ HALF_OF_THE_LAST = 0.00005  # dollars, which four decimals would round to none
 GAP = 2  # columns between two of a table's
 LONGEST_ID = 40  # columns of a product's id in a table
 MAKING = "Making images"
+# What runs do in a store, and nothing else.
+IN_STORE = {"sync": "Publishing to", "unpublish": "Taking images out of", "match": "Looking through"}
+_BEGINNING = {"plan": "Planning", **dict.fromkeys(IN_STORE, "Looking the products up")}
 QUIET = 15.0  # seconds between lines about a run when there is no terminal to draw on
 
 _PUT_OFF = re.compile(r"([\d,]+) products? (?:is|are) put off: (.+?)\.?")  # a run's note on what must wait
 
 _STYLES = {
     "succeeded": "green",
+    "live": "green",
     "partial": "yellow",
     "failed": "red",
     "rejected": "red",
     "blocked": "red",
+    "removed": "red",
+    "not mapped": "yellow",
+    "without images": "yellow",
     "over budget": "yellow",
     "unknown": "yellow",
     "running": "cyan",
@@ -528,6 +535,146 @@ def images_table(product: Json, width: int) -> Table:
     return _table(columns, product.get("image_list", ()), width)
 
 
+def stores_table(stores: Iterable[Json], width: int) -> Table:
+    """Show the stores, with what came of publishing to them."""
+    columns = [
+        _fixed("store", _key("store_id")),
+        _flexible("name", _key("name", name), room=12, goes=4),
+        _fixed("shop", _key("domain")),
+        _fixed("published", _key("published_at", moment), goes=3),
+        _number("new", _key("images_generated", number), goes=6),
+        _number("reused", _key("images_reused", number), goes=5),
+        _number("reuse", _key("reuse_rate", percent), goes=1),
+        _number("dollars saved", _key("saved_usd", dollars), goes=2),
+    ]
+    return _table(columns, stores, width)
+
+
+def percent(share: float | None) -> Text:
+    """Make a cell of a share, such as a reuse rate."""
+    return Text(NOTHING if share is None else f"{share * 100:.1f}%")
+
+
+def publishing_table(run: Json, width: int) -> Table:
+    """Show what a run did in its stores, a row a store: products, then images, then what it cost in Shopify's points.
+
+    What has not happened to any product, and is not the rule, has no column.
+    """
+    stores = run["stores"]
+
+    def seldom(key: str) -> list[_Column]:
+        return [_number(label(key), _key(key, number))] if any(store.get(key) for store in stores) else []
+
+    publishes = run.get("kind") != "unpublish"
+    columns = [
+        _fixed("store", _key("store_id")),
+        *([_number("published", _key("published", number))] if publishes else []),
+        *(seldom("taken_out") if publishes else [_number("taken out", _key("taken_out", number))]),
+        _number("unchanged", _key("unchanged", number), goes=3),
+        _number("failed", _key("failed", number)),
+        *seldom("not_mapped"),
+        *seldom("without_images"),
+        *([_number("images added", _key("images_added", number), goes=1)] if publishes else []),
+        _number("removed" if publishes else "images removed", _key("images_removed", number), goes=2),
+        _number("points", lambda store: number(store.get("points"), 0), goes=4),
+    ]
+    return _table(columns, stores, width, "Stores")
+
+
+def store_problems_table(stores: list[Json], width: int) -> Table:
+    """Show which products are not in a store as wanted, and why; those with the same reason share a row."""
+    alike: dict[tuple[object, object, object], list[Json]] = {}
+    for store in stores:
+        for problem in store.get("problems") or ():
+            key = (store["store_id"], problem.get("status"), problem.get("reason"))
+            alike.setdefault(key, []).append(problem)
+
+    def product(row: tuple[tuple[object, object, object], list[Json]]) -> Text:
+        group = row[1]
+        return cell(f"{len(group)} products") if len(group) > 1 else _product_id(group[0].get("product_id"))
+
+    columns = [
+        _fixed("store", lambda row: cell(row[0][0]), goes=0 if len(stores) > 1 else 1),
+        _fixed("product", product),
+        _fixed("status", lambda row: status(row[0][1])),
+        _flexible("reason", lambda row: cell(row[0][2]), room=24),
+    ]
+    return _table(columns, alike.items(), width, "Not in the stores as wanted")
+
+
+def usages_table(usages: list[Json], width: int) -> Table:
+    """Show which products have images live in a store, and why others have not."""
+    reasons = any(usage.get("reason") for usage in usages)
+    columns = [
+        _fixed("product", _key("product_id", _product_id)),
+        _fixed("status", _key("status", status)),
+        _number("images", lambda usage: number(len(usage["images"]))),
+        _fixed("live since", lambda usage: moment(_since(usage)), goes=1),
+        _number("in the shop", lambda usage: cell(_shop_number(usage)), goes=2),
+        *([_flexible("reason", _key("reason"), room=24)] if reasons else []),
+    ]
+    return _table(columns, usages, width)
+
+
+def product_usages_table(usages: Iterable[Json], width: int) -> Table:
+    """Show in which stores which images of a product are live, a row an image."""
+    rows = [
+        {**usage, "image": image, "first": not nth}
+        for usage in usages
+        for nth, image in enumerate(usage["images"] or [None])
+    ]
+    reasons = any(row.get("reason") for row in rows)
+
+    def once(key: str, show: Callable[[Any], Text]) -> Callable[[Any], Text]:
+        return lambda row: show(row.get(key)) if row["first"] else Text("")
+
+    def image(key: str, show: Callable[[Any], Text]) -> Callable[[Any], Text]:
+        return lambda row: show(None if row["image"] is None else row["image"].get(key))
+
+    columns = [
+        _fixed("store", once("store_id", cell)),
+        _fixed("status", once("status", status)),
+        _fixed("image", image("image_id", lambda value: cell(value and str(value)[:12]))),
+        _fixed("live since", image("since", moment), goes=1),
+        _number("in the shop", lambda row: cell(_shop_number(row)) if row["first"] else Text(""), goes=2),
+        *([_flexible("reason", once("reason", cell), room=24)] if reasons else []),
+    ]
+    return _table(columns, rows, width)
+
+
+def _since(usage: Json) -> str | None:
+    return min((image["since"] for image in usage["images"]), default=None)
+
+
+def _shop_number(usage: Json) -> str:
+    """Return a Shopify product's number, as the shop's admin shows it."""
+    return str(usage.get("shop_product_id") or "").rpartition("/")[2]
+
+
+def matches_table(rows: Iterable[Json], width: int) -> Table:
+    """Show which product of a shop each of some products is, by the columns of the mapping."""
+    columns = [
+        _fixed("product", _key("CJ Product ID", _product_id)),
+        _fixed("in the shop", _key("Shopify Product ID"), goes=2),
+        _flexible("title", _key("Title", name), room=12),
+        _flexible("title in the shop", _key("Shopify Title", name), room=12, goes=1),
+        _fixed("by", _key("Matched By")),
+    ]
+    return _table(columns, rows, width)
+
+
+def match_counts(found: Json) -> str:
+    """Say what a match found."""
+    by = ", ".join(f"{count:,} by {way}" for way, count in (found.get("by") or {}).items() if count)
+    parts = [
+        f"{found['matched']:,} matched" + (f" ({by})" if by else ""),
+        f"{found['ambiguous']:,} ambiguous" if found.get("ambiguous") else "",
+        f"{found['not_found']:,} not found",
+        f"{found['mapped_before']:,} mapped before",
+    ]
+    return f"{', '.join(part for part in parts if part)}."
+
+
 def models_table(models: Iterable[Json], width: int) -> Table:
     """Show the model photos."""
     columns = [
@@ -588,9 +735,9 @@ class RunProgress(AbstractContextManager["RunProgress"]):
     def update(self, run: Json) -> None:
         """Show the run as it is now."""
         self._going = bool(run.get("progress"))
-        self._progress = run.get("progress") or self._progress
-        run = run | {"progress": self._progress}
-        doing = self._doing(run)
+        self._progress = _in_stores(run) or run.get("progress") or self._progress
+        doing = self._doing(run | {"progress": self._progress})
+        run = run | {"progress": None if is_publishing(run) else self._progress}  # which stands before the bar
         if self._task is not None:
             done, total = (self._progress["done"], self._progress["total"]) if self._progress else (0, None)
             count = ", ".join(so_far(run | {"note": None}))  # the note stands before the bar
@@ -604,21 +751,59 @@ class RunProgress(AbstractContextManager["RunProgress"]):
     def _doing(self, run: Json) -> str:
         if run.get("stopping"):
             return f"Stopping ({clean(run['stopping'])})"
+        if is_publishing(run):
+            return publishing(run)
         if run.get("note") and not _put_off(run):
             return clean(run["note"])
         if run["status"] == "awaiting_upload":
             return "Waiting for the run to start"
-        if run.get("kind") == "plan":
-            return "Planning"
-        if not run["progress"]:
-            return "Reading the file"
-        return MAKING if self._going else "Finishing"
+        if run.get("kind") in _BEGINNING:
+            return _BEGINNING[run["kind"]]
+        doing = "Finishing" if run["progress"] else "Reading the file"
+        return MAKING if self._going else doing
 
 
 def _put_off(run: Json) -> str:
     """Say how many products of a run must wait, and why, if any must."""
     found = _PUT_OFF.fullmatch(clean(run.get("note") or ""))
     return f"{found[1]} put off ({found[2]})" if found else ""
+
+
+def is_publishing(run: Json) -> bool:
+    """Tell whether all that is left of a run is what it does in its stores."""
+    return run.get("phase") == "publishing" and run["status"] in UNFINISHED
+
+
+def publishing(run: Json) -> str:
+    """Say how far a run is with each of its stores, such as `Publishing to one: 120 of 300`."""
+    doing, total = IN_STORE.get(str(run.get("kind")), IN_STORE["sync"]), _to_publish(run)
+    options = run.get("options") or {}
+    begun = {
+        store["store_id"]: f"{store['store_id']}: {_came_to(store):,} of {total:,}" if total else store["store_id"]
+        for store in run.get("stores") or ()
+    }
+    names = options.get("stores") or list(filter(None, [options.get("store")])) or list(begun)
+    return clean(f"{doing} {', '.join(begun.get(name, name) for name in names)}")
+
+
+def _in_stores(run: Json) -> Json | None:
+    """Return how many products of all its stores a run is done with, when that is all that is left."""
+    if not is_publishing(run):
+        return None
+    stores = run.get("stores") or []
+    count = max(len(stores), len((run.get("options") or {}).get("stores") or [None]))
+    total = _to_publish(run) * count
+    return {"done": sum(_came_to(store) for store in stores), "total": total} if total else None
+
+
+def _to_publish(run: Json) -> int:
+    return int(run["counts"].get("products", 0) - run["counts"].get("rejected", 0))
+
+
+def _came_to(store: Json) -> int:
+    """Return how many products a run is done with in a store."""
+    ends = ("published", "unchanged", "taken_out", "failed", "not_mapped", "without_images")
+    return sum(int(store.get(name) or 0) for name in ends)
 
 
 def so_far(run: Json) -> list[str]:

@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,6 +16,7 @@ from lookbook_cli.common import FAILED, INTERRUPTED, PARTIAL, AsJson, Tools, con
 
 RUN_STATUS = {"succeeded": 0, "planned": 0, "partial": PARTIAL}  # anything else: FAILED
 PROBLEMS = ("rejected", "failed", "blocked", "deferred", "over_budget")  # how a product may end without images
+STORE_PROBLEMS = ("failed", "not_mapped", "without_images")  # how a product may end in a store
 RETRIED = ("failed", "deferred", "over_budget")  # those that a retry takes
 POLL = 1.0  # seconds between two looks at a run
 INLINE = 1024 * 1024  # bytes; a smaller scrape is sent along with the request, a larger one uploaded to S3
@@ -102,21 +103,31 @@ def run(
     model: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A model photo to use; may be given several times.")
     ] = None,
+    store: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STORE", help="A store to publish the images to; may be given several times."),
+    ] = None,
     as_json: RunAsJson = False,
     no_wait: NoWait = False,
 ) -> None:
-    """Make images for a scrape's products, reusing those the library has.
+    """Make images for a scrape's products, reusing those the library has, and publish them to stores if told to.
 
     Exit status: 0 if the run succeeded or the plan is made, 2 if it succeeded in part, 1 if it failed.
     """
     size = file_size(file)
     tools: Tools = context.obj
     client = tools.client()
-    asked = {"variants": variants, "method": method, "model_photos": model, "max_cost_usd": max_cost}
+    asked = {
+        "variants": variants,
+        "method": method,
+        "model_photos": model,
+        "stores": store and list(dict.fromkeys(store)),
+        "max_cost_usd": max_cost,
+    }
     options: Json = {name: value for name, value in asked.items() if value is not None}
     started = _start(client, file, size, options, plan, console(stderr=as_json))
     about = "started, to plan: it makes nothing and costs nothing." if plan else "started."
-    _see_through(tools, client, started, about, as_json=as_json, no_wait=no_wait, command=_command(file, options))
+    see_through(tools, client, started, about, as_json=as_json, no_wait=no_wait, command=_command(file, options))
 
 
 def _start(client: Client, file: Path, size: int, options: Json, plan: bool, console: Console) -> Json:
@@ -146,10 +157,12 @@ def _command(file: Path, options: Json) -> list[str]:
             words += [f"--{option}", str(options[option])]
     for photo in options.get("model_photos", ()):
         words += ["--model", photo]
+    for store in options.get("stores", ()):
+        words += ["--store", store]
     return words
 
 
-def _see_through(
+def see_through(
     tools: Tools,
     client: Client,
     started: Json,
@@ -170,15 +183,15 @@ def _see_through(
         if as_json:
             print_json(started)
         return
-    ended = _follow(tools, client, started, lines=not as_json)
+    ended = follow(tools, client, started, lines=not as_json)
     if as_json:
         print_json(ended)
     else:
-        _show_run(ended, command)
+        show_run(ended, command)
     raise typer.Exit(RUN_STATUS.get(ended["status"], FAILED))
 
 
-def _follow(tools: Tools, client: Client, current: Json, *, lines: bool) -> Json:
+def follow(tools: Tools, client: Client, current: Json, *, lines: bool) -> Json:
     """Return a run when it has ended; until then, show how far it is, on stderr if there are to be no `lines`."""
     run_id = current["run_id"]
     try:
@@ -196,8 +209,10 @@ def _follow(tools: Tools, client: Client, current: Json, *, lines: bool) -> Json
     return current
 
 
-def _show_run(current: Json, command: Sequence[str] = ()) -> None:
-    run_id, plan = current["run_id"], current.get("plan")
+def show_run(current: Json, command: Sequence[str] = ()) -> None:
+    """Show a run: how it stands or ended, its figures, what went wrong, and how to go on."""
+    run_id, in_store = current["run_id"], current.get("kind") in render.IN_STORE
+    plan = None if in_store else current.get("plan")
     say(Text.assemble(f"Run {run_id}: ", render.status(current["status"])))
     if current.get("retry_of"):
         say(f"A retry of {current['retry_of']}")
@@ -206,12 +221,17 @@ def _show_run(current: Json, command: Sequence[str] = ()) -> None:
         say(f"{'Stopping' if current['status'] in render.UNFINISHED else 'Stopped'}: {stopping}")
     if reason:
         say(f"Reason: {reason}")
-    if plan:
+    if in_store:
+        say(*_what_it_was_about(current))
+    elif plan:
         _show_plan(current, plan)
     elif current["counts"].get("products") or current["status"] in RUN_STATUS:  # else there was nothing to count
         say("", render.run_table([current], [current.get("name") or run_id]))
         _show_ledger(current)
+    if current.get("stores") and current.get("kind") != "match":
+        say("", render.publishing_table(current, console().width))
     _show_problems(current)
+    _show_store_problems(current)
     if plan:
         say("", *_what_to_type(plan, current.get("options") or {}, command))
     elif current["status"] not in render.UNFINISHED:
@@ -219,16 +239,51 @@ def _show_run(current: Json, command: Sequence[str] = ()) -> None:
 
 
 def _show_what_is_left(current: Json) -> None:
-    """Say how to go on with what a retry takes."""
+    """Say how to go on with what a retry takes, and with what the stores lack."""
     run_id, counts = current["run_id"], current["counts"]
-    if not any(counts.get(word) for word in RETRIED):
-        return
-    if counts.get("over_budget"):
-        say("", f"Give it more with: lookbook retry {run_id} --max-cost DOLLARS")
-    else:
-        say("", f"Try them again with: lookbook retry {run_id}")
-    if counts.get("rejected"):
-        say("A retry leaves rejected products out: they need a better scrape.")
+    in_store = current.get("kind") in render.IN_STORE
+    if not in_store and any(counts.get(word) for word in RETRIED):
+        if counts.get("over_budget"):
+            say("", f"Give it more with: lookbook retry {run_id} --max-cost DOLLARS")
+        else:
+            say("", f"Try them again with: lookbook retry {run_id}")
+        if counts.get("rejected"):
+            say("A retry leaves rejected products out: they need a better scrape.")
+    if lacking := list(_what_stores_lack(current)):
+        say("", *lacking)
+
+
+def _what_it_was_about(current: Json) -> list[str]:
+    """Say what a run that only works in a store was about."""
+    counts, options, found = current["counts"], current.get("options") or {}, current.get("plan")
+    if current["kind"] == "match":
+        return [render.match_counts(found)] if found else []
+    if not counts.get("products") and current["status"] not in RUN_STATUS:
+        return []
+    doing = "looked at" if options.get("publish", True) else "in the mapping"
+    rejected = f", {counts['rejected']:,} of them rejected" if counts.get("rejected") else ""
+    return [f"{counts['products']:,} product{'' if counts['products'] == 1 else 's'} {doing}{rejected}."]
+
+
+def _what_stores_lack(current: Json) -> Iterator[str]:
+    """Say how to bring stores up to date that a run could not."""
+    kind = current.get("kind")
+    for store in current.get("stores") or ():
+        store_id = store["store_id"]
+        if store.get("failed") or store.get("reason") or not store.get("done"):
+            yield go_on_in_store(str(kind), store_id)
+        if store.get("not_mapped"):
+            yield f"Map what is not mapped in {store_id} with: lookbook stores match {store_id}"
+
+
+def go_on_in_store(kind: str, store_id: str) -> str:
+    """Say how to go on with what a run of some kind has not done in a store."""
+    match kind:
+        case "match":
+            return f"Try it again with: lookbook stores match {store_id}"
+        case "unpublish":
+            return f"Take the rest out with: lookbook unpublish {store_id} --all"
+    return f"Bring {store_id} up to date with: lookbook sync {store_id} --changed"
 
 
 def _show_plan(current: Json, plan: Json) -> None:
@@ -291,6 +346,18 @@ def _show_problems(current: Json) -> None:
     say(*(Text(f"  lookbook items {current['run_id']} --status {word}") for word, count in counts.items() if count))
 
 
+def _show_store_problems(current: Json) -> None:
+    stores = [store for store in current.get("stores") or () if store.get("problems")]
+    if not stores:
+        return
+    say("", render.store_problems_table(stores, console().width))
+    for store in stores:
+        shown, total = len(store["problems"]), sum(store.get(word, 0) for word in STORE_PROBLEMS)
+        if total > shown:
+            rest = f"lookbook usage {store['store_id']} --status failed" if store.get("failed") else ""
+            say("", f"{shown} of {total:,} shown for {store['store_id']}.{f' See more with: {rest}' if rest else ''}")
+
+
 @app.command(epilog="Example: lookbook retry 20261121T101502-3f9a2c1b --max-cost 0.50")
 def retry(
     context: typer.Context,
@@ -308,7 +375,7 @@ def retry(
     tools: Tools = context.obj
     client = tools.client()
     started = client.retry(run_id, max_cost)
-    _see_through(tools, client, started, f"started, a retry of {run_id}.", as_json=as_json, no_wait=no_wait)
+    see_through(tools, client, started, f"started, a retry of {run_id}.", as_json=as_json, no_wait=no_wait)
 
 
 @app.command(epilog="Example: lookbook stop 20261121T101502-3f9a2c1b")
@@ -322,12 +389,14 @@ def stop(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> None
     if as_json:
         print_json(found)
         return
+    kind, store_id = str(found.get("kind")), (found.get("options") or {}).get("store")
+    rest = "submits nothing more, finishes what is being made, and defers the rest"
+    if store_id or render.is_publishing(found):
+        rest = "finishes the products that it is at, and leaves the rest of the store as it is"
     say(
-        "It is being stopped already."
-        if already
-        else f"Run {run_id} is stopping: it submits nothing more, finishes what is being made, and defers the rest.",
+        "It is being stopped already." if already else f"Run {run_id} is stopping: it {rest}.",
         f"See it with: lookbook show {run_id}",
-        f"When it has ended, go on with: lookbook retry {run_id}",
+        go_on_in_store(kind, store_id) if store_id else f"When it has ended, go on with: lookbook retry {run_id}",
     )
 
 
@@ -354,8 +423,10 @@ def show(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> None
     if as_json:
         print_json(found)
         return
-    _show_run(found)
-    if found.get("progress"):
+    show_run(found)
+    if render.is_publishing(found):
+        say("", f"{render.publishing(found)}.")
+    elif found.get("progress"):
         say("", f"Still at work: {', '.join(render.so_far(found))}.")
 
 

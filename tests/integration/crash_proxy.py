@@ -35,6 +35,7 @@ PROVIDERS = {
     "GPU_ENDPOINT_URL": ("catvton", "gpu_url", ""),
     "FASHN_BASE_URL": ("fashn", "fashn_url", "/v1"),
     "OPEN_AI_BASE_URL": ("openai", "openai_images_url", "/v1"),
+    "SHOPIFY_ADMIN_URL": ("shop", "shop_url", "/{shop}"),
 }
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding"}
 
@@ -103,6 +104,16 @@ def a_result(request: Request) -> bool:
 def a_commit(request: Request) -> bool:
     """Save's transaction."""
     return request.target.endswith(".TransactWriteItems")
+
+
+def a_change_of_media(request: Request) -> bool:
+    """A mutation that puts pictures into a product of a shop."""
+    return request.to == "shop" and b"productUpdate" in request.body
+
+
+def a_usage(request: Request) -> bool:
+    """The write of what is live in a shop."""
+    return request.target.endswith(".UpdateItem") and b'"live"' in request.body
 
 
 def a_withdrawal(request: Request) -> bool:

@@ -11,7 +11,8 @@ from botocore.exceptions import ClientError
 
 from tests.integration.conftest import Stack
 
-FUNCTIONS = ["Ingest", "Check", "Generate", "Save", "Finish", "ModelCheck", "Api"]
+FUNCTIONS = ["Ingest", "Check", "Generate", "Save", "Finish", "Publish", "ModelCheck", "Api"]
+STORE_SECRET = "lookbook/stores/none"
 KEY = {"product_id": {"S": "x"}, "sort_key": {"S": "x"}}
 RUN_KEY = {"run_id": {"S": "x"}, "sort_key": {"S": "x"}}
 
@@ -25,14 +26,28 @@ ATTEMPTS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
         {"SecretId": "<OpenAiKey>"},
         {"Generate", "ModelCheck"},
     ),
-    "read an image": ("s3", "get_object", {"Bucket": "<Bucket>", "Key": "images/x"}, {"Api"}),
+    "read a store's credentials": ("secretsmanager", "get_secret_value", {"SecretId": STORE_SECRET}, {"Publish"}),
+    "change a store's credentials": (
+        "secretsmanager",
+        "put_secret_value",
+        {"SecretId": STORE_SECRET, "SecretString": "{}"},
+        {"Api"},
+    ),
+    "change another secret": (
+        "secretsmanager",
+        "put_secret_value",
+        {"SecretId": "<FashnKey>", "SecretString": "x"},
+        set(),
+    ),
+    "call a shop": ("lambda", "invoke", {"FunctionName": "<PublishFunction>", "Payload": b'{"test": "none"}'}, {"Api"}),
+    "read an image": ("s3", "get_object", {"Bucket": "<Bucket>", "Key": "images/x"}, {"Api", "Publish"}),
     "write an image": ("s3", "put_object", {"Bucket": "<Bucket>", "Key": "images/probe"}, {"Save"}),
     "delete an image": ("s3", "delete_object", {"Bucket": "<Bucket>", "Key": "images/probe"}, {"Save"}),
     "delete a scrape": ("s3", "delete_object", {"Bucket": "<Bucket>", "Key": "scrapes/x"}, set()),
     "read a scrape": ("s3", "get_object", {"Bucket": "<Bucket>", "Key": "scrapes/x"}, {"Ingest"}),
     "stage a result": ("s3", "put_object", {"Bucket": "<Bucket>", "Key": "staging/probe"}, {"Generate"}),
     "write a model photo": ("s3", "put_object", {"Bucket": "<Bucket>", "Key": "models/probe.txt"}, {"Api"}),
-    "read the library": ("dynamodb", "get_item", {"TableName": "<LibraryTable>", "Key": KEY}, {"Check", "Save"}),
+    "read the library": ("dynamodb", "get_item", {"TableName": "<LibraryTable>", "Key": KEY}, {"Ingest", "Check", "Save", "Publish"}),
     "delete from the library": ("dynamodb", "delete_item", {"TableName": "<LibraryTable>", "Key": KEY}, {"Save"}),
     "scan the library": ("dynamodb", "scan", {"TableName": "<LibraryTable>"}, set()),
     "scan the runs": ("dynamodb", "scan", {"TableName": "<RunsTable>"}, set()),
@@ -41,7 +56,7 @@ ATTEMPTS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
         "dynamodb",
         "update_item",
         {"TableName": "<RunsTable>", "Key": RUN_KEY},
-        {"Ingest", "Generate", "Save", "Finish", "Api"},
+        {"Ingest", "Generate", "Save", "Finish", "Publish", "Api"},
     ),
     "write a run": (
         "dynamodb",
@@ -53,7 +68,7 @@ ATTEMPTS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
         "dynamodb",
         "get_item",
         {"TableName": "<RunsTable>", "Key": RUN_KEY},
-        {"Check", "Generate", "Save", "Finish", "Api"},
+        {"Check", "Generate", "Save", "Finish", "Publish", "Api"},
     ),
     "read a result": ("s3", "get_object", {"Bucket": "<Bucket>", "Key": "staging/x"}, {"Generate", "Save"}),
     "list the bucket": ("s3", "list_objects_v2", {"Bucket": "<Bucket>"}, {"Ingest", "Generate", "Save", "Api"}),

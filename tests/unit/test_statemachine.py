@@ -9,18 +9,20 @@ from typing import Any
 
 import pytest
 
-from lookbook import fetch, generate, runs, tables
+from lookbook import fetch, generate, publish, runs, stores, tables
 from lookbook.providers.catvton import Catvton
 from lookbook.providers.fashn import Fashn
 from lookbook.providers.openai import OpenAi
+from lookbook.publish import PublishTask
 from lookbook.state import Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "statemachine/pipeline.asl.json").read_text()
 MACHINE: dict[str, Any] = json.loads(TEXT)
 CHILD: dict[str, Any] = MACHINE["States"]["Products"]["ItemProcessor"]
+STORE: dict[str, Any] = MACHINE["States"]["Stores"]["ItemProcessor"]
 TEMPLATE = (ROOT / "template.yaml").read_text()
-MACHINES = {"run": MACHINE, "product": CHILD}
+MACHINES = {"run": MACHINE, "product": CHILD, "store": STORE}
 TASKS = [
     (machine, name)
     for machine, found in MACHINES.items()
@@ -126,6 +128,24 @@ def test_a_wait_is_as_long_as_was_asked_for_and_comes_back(choice: str, wait: st
     assert waiting["Next"] == goes_on
 
 
+def test_a_store_is_visited_until_it_is_done_and_the_others_go_on_without_it() -> None:
+    by_next = {rule["StringEquals"]: rule["Next"] for rule in STORE["States"]["Published"]["Choices"]}
+    assert by_next == {"publish": "Publish", "wait": "WaitForShop"}
+    assert STORE["States"]["Published"]["Default"] == "StoreDone"
+    assert STORE["States"]["WaitForShop"] == {"Type": "Wait", "SecondsPath": "$.wait_seconds", "Next": "Publish"}
+    assert STORE["States"]["Publish"]["Catch"][0]["Next"] == "StoreFailed"
+    assert STORE["States"]["StoreFailed"]["Type"] == "Pass", "not Fail: that would end the map, and the other stores"
+    selected = {name.removesuffix(".$") for name in MACHINE["States"]["Stores"]["ItemSelector"]}
+    assert selected == {name for name, field in PublishTask.model_fields.items() if field.is_required()}
+    assert MACHINE["States"]["Stores"]["ResultPath"] == "$.published"
+    assert MACHINE["States"]["Stores"]["Next"] == "Finish"
+
+
+def test_no_publisher_outlives_its_lease() -> None:
+    assert own_timeout("Publish") <= stores.LEASE_SECONDS
+    assert own_timeout("Publish") > publish.BATCH_SECONDS + publish.READY_SECONDS
+
+
 def test_a_product_ends_only_recorded_or_red() -> None:
     ends = {name for name, state in CHILD["States"].items() if state.get("End") or state["Type"] in {"Succeed", "Fail"}}
     assert ends == {"Record", "AlreadyRecorded", "NotRecorded"}
@@ -142,6 +162,7 @@ def test_the_run_is_green_only_by_way_of_finish() -> None:
     assert by_end[runs.PARTIAL] == "Partial"
     assert runs.FAILED not in by_end
     assert MACHINE["States"]["Finished"]["Default"] == "Failed"
+    assert by_end["publish"] == "Stores"
     for name in ("Ingest", "Products"):
         assert MACHINE["States"][name]["Catch"][0]["Next"] == "Finish"
 

@@ -57,6 +57,11 @@ def step_functions() -> SFNClient:
 @cache
 def secret(secret_id: str) -> str:
     """Return a secret's text; read once per warm function (`secret.cache_clear()` forgets it), never logged."""
+    return read_secret(secret_id)
+
+
+def read_secret(secret_id: str) -> str:
+    """Return a secret's text as it is now; never logged."""
     return secrets().get_secret_value(SecretId=secret_id)["SecretString"]
 
 

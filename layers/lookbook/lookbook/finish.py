@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pynamodb.exceptions import UpdateError
 
-from lookbook import budget, forecast, ledger, library, rates, runs
+from lookbook import budget, forecast, ledger, library, rates, runs, stores
 from lookbook.logging import logger
 from lookbook.plan import (
     LOOKED_UP_AT_ONCE,
@@ -24,7 +24,7 @@ from lookbook.plan import (
 )
 from lookbook.runs import plain_reason
 from lookbook.state import Item, RunContext
-from lookbook.tables import RUN, Outcome, Run
+from lookbook.tables import RUN, Outcome, Publishing, Run
 from lookbook.times import iso
 
 if TYPE_CHECKING:
@@ -72,14 +72,20 @@ class Finisher:
         if "run" not in state:
             return _ingest_failed(state, execution_arn, now)
         run = runs.get(state["run"]["run_id"])
+        context = RunContext.model_validate(state["run"])
         if run.finished_at is not None:
             return {"next": run.status, "reason": run.reason or run.status}
+        if run.phase == runs.PUBLISHING:
+            told = state.get("published")
+            return self.publish(context) if told is None else _published(run, context, told, now)
         if run.reason is not None:
             return _end(run, runs.FAILED, run.reason, now)
-        context = RunContext.model_validate(state["run"])
         if state.get("pass") is None:
             return self.close(run, context, [], "", now)
+        return self.count(run, context, state, now)
 
+    def count(self, run: Run, context: RunContext, state: dict[str, Any], now: datetime) -> dict[str, Any]:
+        """Count a pass, and send what was put off through the next one, with as many new products as there is room."""
         done = Pass.model_validate(state["pass"])
         caught = state.get("error")
         if caught:
@@ -134,9 +140,19 @@ class Finisher:
         # What was committed by a child that died before it could record it, or that was put off, is there all the same.
         run.images_generated = max(int(run.images_generated or 0), sum(e.status == ledger.SUCCEEDED for e in entries))
         _correct_blocked(self.settings.bucket, run, context, entries)
-        told = _end(run, *_verdict(run), now)
+        status, why_not = _verdict(run)
+        if context.stores and stop.stop_status != budget.DEFERRED:
+            _write(run, why_not, [Run.phase.set(runs.PUBLISHING)])
+            self.learn(entries)
+            return self.publish(context)
+        told = _end(run, status, why_not, now)
         self.learn(entries)
         return told
+
+    @staticmethod
+    def publish(context: RunContext) -> dict[str, Any]:
+        """Send a run, whose images are made, on to its stores."""
+        return {"next": "publish", "run": context.model_dump(), "pass": None}
 
     def learn(self, entries: list[LedgerEntry]) -> None:
         """Add what this run's images have cost to what the next estimate is made of."""
@@ -292,13 +308,63 @@ def _verdict(run: Run) -> tuple[str, str | None]:
     if not total:
         return runs.SUCCEEDED, None
     parts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in bad.items() if count)
-    status = runs.PARTIAL if run.generated or run.linked or run.reused or run.images_generated else runs.FAILED
-    why = f"{total:,} of {int(run.products):,} products did not get all their images: {parts}."
+    status = runs.PARTIAL if _made_anything(run) else runs.FAILED
+    without = "could not be used" if run.purpose in runs.STORE_ACTIONS else "did not get all their images"
+    why = f"{total:,} of {int(run.products):,} products {without}: {parts}."
     return status, f"{why} {run.stop_reason}" if run.stop_reason else why
+
+
+def _published(run: Run, context: RunContext, told: list[dict[str, Any]], now: datetime) -> dict[str, Any]:
+    """End a run that has been to its stores: what became of the products, and of each store."""
+    records = {each.store_id: each for each in stores.publishings(run.run_id)}
+    errors = {each["store_id"]: plain_reason(_text(each["error"])) for each in told if each.get("error")}
+    if run.purpose in runs.STORE_ACTIONS:
+        for name in ("images_reused", "saved_microusd", "saved_work_ms"):
+            setattr(run, name, sum(int(getattr(each, name)) for each in records.values()))
+    reasons, good = [run.reason] if run.reason else [], 0
+    for store_id in context.stores:
+        stores.release(store_id, run.run_id)
+        record = records.get(store_id)
+        if record is None:
+            reasons.append(f"Store {store_id}: {errors.get(store_id, UNRECORDED)}")
+            continue
+        if record.finished_at is None:
+            record.update(
+                [Publishing.finished_at.set(iso(now)), Publishing.reason.set(errors.get(store_id, UNRECORDED))]
+            )
+        stores.settle(record, now)
+        good += sum(int(getattr(record, name)) for name in ("published", "unchanged", "taken_out"))
+        if why := _store_reason(record):
+            reasons.append(why)
+    if not reasons:
+        return _end(run, runs.SUCCEEDED, None, now)
+    made = run.purpose in {runs.SCRAPE, runs.RETRY} and _made_anything(run)
+    return _end(run, runs.PARTIAL if good or made else runs.FAILED, " ".join(reasons), now)
+
+
+def _store_reason(record: Publishing) -> str:
+    """Say what did not come about in a store; empty if all did."""
+    bad = {name: int(getattr(record, name)) for name in ("failed", "not_mapped", "without_images")}
+    total = sum(bad.values())
+    parts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in bad.items() if count)
+    told = f"{total:,} product{'s are' if total != 1 else ' is'} not in it as wanted: {parts}." if total else ""
+    if not told and record.reason is None:
+        return ""
+    return f"Store {record.store_id}: {' '.join(part for part in (told, record.reason or '') if part)}"
+
+
+def _made_anything(run: Run) -> bool:
+    return bool(run.generated or run.linked or run.reused or run.images_generated)
 
 
 def _end(run: Run, status: str, reason: str | None, now: datetime) -> dict[str, Any]:
     """Write how the run ended."""
+    _write(run, reason, [Run.status.set(status), Run.finished_at.set(iso(now)), Run.note.set("")])
+    return {"next": status, "reason": reason or status}
+
+
+def _write(run: Run, reason: str | None, actions: list[Action]) -> None:
+    """Write what the run has come to, unless it has ended already."""
     counts = (
         "generated",
         "linked",
@@ -306,18 +372,14 @@ def _end(run: Run, status: str, reason: str | None, now: datetime) -> dict[str, 
         "deferred",
         "over_budget",
         "images_generated",
+        "images_reused",
         "cost_microusd",
         "work_ms",
+        "saved_microusd",
+        "saved_work_ms",
     )
-    actions: list[Action] = [getattr(Run, name).set(int(getattr(run, name) or 0)) for name in counts]
-    actions += [
-        Run.status.set(status),
-        Run.finished_at.set(iso(now)),
-        Run.note.set(""),
-        Run.problems.set(run.problems or []),
-        Run.ledger.set(run.ledger or []),
-    ]
+    actions += [getattr(Run, name).set(int(getattr(run, name) or 0)) for name in counts]
+    actions += [Run.problems.set(run.problems or []), Run.ledger.set(run.ledger or [])]
     kept = {"reason": reason, "plan": run.plan, "stop_status": run.stop_status, "stop_reason": run.stop_reason}
     actions += [getattr(Run, name).set(value) for name, value in kept.items() if value is not None]
     Run(run.run_id, RUN).update(actions, condition=Run.finished_at.does_not_exist())
-    return {"next": status, "reason": reason or status}

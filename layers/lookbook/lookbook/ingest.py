@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pydantic import ValidationError
 
-from lookbook import aws, library, model_photos, plan, runs, scrape
-from lookbook.errors import InputError
+from lookbook import aws, library, model_photos, plan, runs, scrape, stores, sync
+from lookbook.errors import InputError, NotFoundError
 from lookbook.garments import garment_category
 from lookbook.options import RunOptions
 from lookbook.plan import MAX_PROBLEMS, WAVES, PlanLine, dump, items_key, plan_key, write_pass
@@ -66,6 +66,8 @@ def ingest(
     run = runs.begin(start, execution_arn, now)
     if run is None:
         return {"next": "duplicate", "run": {"run_id": start.run_id}}
+    if run.purpose in runs.STORE_ACTIONS:
+        return _ingest_for_store(run, start, settings, now)
     bucket = settings.bucket
     context = RunContext(
         run_id=run.run_id,
@@ -79,6 +81,7 @@ def ingest(
         with tempfile.TemporaryDirectory() as folder:
             reader = _Reader(settings, run, Path(folder))
             options, entries = reader.read(start)
+            stores.check_exist(options.stores)
             context = context.model_copy(update=_asked(options, run))
             counts = _Planner(context, Path(folder)).plan(entries)
             if counts.wears:
@@ -88,7 +91,7 @@ def ingest(
                 options = options.model_copy(update={"model_photos": [photo.name for photo in photos]})
             for key, file in ((plan_key(run.run_id), "plan"), (items_key(run.run_id), "items")):
                 aws.s3().upload_file(str(Path(folder) / file), bucket, key)
-    except InputError as error:
+    except (InputError, NotFoundError) as error:
         run.update([Run.reason.set(str(error))])
         return {"next": "finish", "run": context.model_dump()}
     zero = (
@@ -120,11 +123,47 @@ def ingest(
     }
 
 
+def _ingest_for_store(run: Run, start: runs.Start, settings: MethodSettings, now: datetime) -> dict[str, Any]:
+    """Plan a run that only publishes to a store, takes its pictures out, or looks for what to map."""
+    action = runs.STORE_ACTIONS[run.purpose]
+    options = sync.SyncOptions.model_validate(run.options)
+    context = RunContext(
+        run_id=run.run_id,
+        variants=1,
+        reuse=True,
+        model_photos=[],
+        max_concurrency=1,
+        stores=[options.store] if options.publish else [],
+        action=action,
+    )
+    listed = sync.Listed()
+    try:
+        if action != "match":
+            with tempfile.TemporaryDirectory() as folder:
+                listed = sync.plan(options, action, settings.bucket, start.key, Path(folder), now)
+                aws.s3().upload_file(str(Path(folder) / "plan"), settings.bucket, plan_key(run.run_id))
+    except (InputError, NotFoundError) as error:
+        run.update([Run.reason.set(str(error))])
+        return {"next": "finish", "run": context.model_dump()}
+    run.update(
+        [
+            Run.products.set(listed.products),
+            Run.rejected.set(listed.rejected),
+            Run.reused.set(listed.reused),
+            Run.planned_reused.set(listed.reused),
+            Run.images_reused.set(listed.images_reused),
+            Run.problems.set(listed.problems),
+        ]
+    )
+    return {"next": "finish", "run": context.model_dump(), "pass": None, "progress_at": now.timestamp()}
+
+
 def _asked(options: RunOptions, run: Run) -> dict[str, Any]:
     limit = options.max_cost_usd
     return {
         "variants": options.variants,
         "reuse": options.reuse,
+        "stores": options.stores,
         # The seeds of new pictures follow from the first run, so that a retry finds what that has paid for.
         "fresh_for": "" if options.reuse else (run.fresh_for or run.run_id),
         "budget_microusd": None if limit is None else round(limit * 1_000_000),
@@ -148,7 +187,7 @@ class _Reader:
             return self._options({}), (self._entry(item) for item in undone)
         path = self._folder / "scrape"
         self._download(start, path)
-        options = self._options(scrape.read_options(path))
+        options = self._options({**_store_of(start.key), **scrape.read_options(path)})
         return options, self._scraped(path, options)
 
     def _download(self, start: runs.Start, path: Path) -> None:
@@ -212,6 +251,13 @@ class _Reader:
         elif provider.wears and not item.image_url:
             reason = NO_PICTURE
         return _Entry(item.index, item.product_id, item.title, item, provider.wears, reason)
+
+
+def _store_of(key: str) -> dict[str, Any]:
+    """Return the option that an upload's folder stands for: scrapes/<store>/ publishes to the store of that id."""
+    folder, _, name = key.removeprefix("scrapes/").partition("/")
+    known = name and key.startswith("scrapes/") and folder in {stores.id_of(each) for each in stores.every()}
+    return {"stores": [folder]} if known else {}
 
 
 def left_undone(bucket: str, run_id: str) -> Iterator[Item]:

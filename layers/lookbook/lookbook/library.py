@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pynamodb.exceptions import DoesNotExist, UpdateError
 
 from lookbook.errors import NotFoundError
-from lookbook.tables import ALL_PRODUCTS, PRODUCT, Image, LibraryItem, Product
+from lookbook.tables import ALL_PRODUCTS, PRODUCT, Image, LibraryItem, Product, Usage
 from lookbook.times import iso
 
 if TYPE_CHECKING:
@@ -142,14 +142,38 @@ def get_product(product_id: str, *, consistent: bool = False) -> Product | None:
 
 def product_page(product_id: str, *, consistent: bool = False) -> tuple[Product | None, list[Image]]:
     """Return a product and its images, by variant then age, in one Query."""
+    product, images, _ = product_page_with_usages(product_id, consistent=consistent)
+    return product, images
+
+
+def product_page_with_usages(
+    product_id: str, *, consistent: bool = False
+) -> tuple[Product | None, list[Image], list[Usage]]:
+    """Return a product, its images, by variant then age, and its usages, by store, in one Query."""
     product: Product | None = None
     images: list[Image] = []
+    usages: list[Usage] = []
     for item in LibraryItem.query(product_id, consistent_read=consistent):
         if isinstance(item, Product):
             product = item
         elif isinstance(item, Image):
             images.append(item)
-    return product, sorted(images, key=lambda image: (image.variant, image.created_at))
+        elif isinstance(item, Usage):
+            usages.append(item)
+    return product, sorted(images, key=lambda image: (image.variant, image.created_at)), usages
+
+
+def best_images(images: Iterable[Image]) -> list[Image]:
+    """Return the image to show of each variant, best rated first, then by variant.
+
+    Of several images of a variant that is the best rated, then the newest.
+    """
+    best: dict[int, Image] = {}
+    for image in images:
+        other = best.get(int(image.variant))
+        if other is None or (int(image.stars or 0), image.created_at) > (int(other.stars or 0), other.created_at):
+            best[int(image.variant)] = image
+    return sorted(best.values(), key=lambda image: (-int(image.stars or 0), int(image.variant)))
 
 
 def image_key(image_id: str) -> str:

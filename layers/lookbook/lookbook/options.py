@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+StoreId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 ModelPhotoName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 
 
@@ -23,14 +24,15 @@ class RunOptions(BaseModel):
     model_photos: list[ModelPhotoName] = Field(
         [], max_length=10, description="Names of the model photos, one a variant; by default the first in the library."
     )
+    stores: list[StoreId] = Field([], max_length=50, description="The stores that the run's products are published to.")
     reuse: bool = Field(True, description="False makes new images even of products that have some.")
     max_cost_usd: float | None = Field(
         None, gt=0, le=100_000, description="The run's budget in US dollars: it submits nothing that would exceed it."
     )
 
-    @field_validator("model_photos")
+    @field_validator("model_photos", "stores")
     @classmethod
     def _once_each(cls, names: list[str]) -> list[str]:
         if len(set(names)) != len(names):
-            raise ValueError("names a model photo twice")
+            raise ValueError("names one of them twice")
         return names

@@ -7,7 +7,7 @@ import json
 import re
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pynamodb.exceptions import DoesNotExist, UpdateError
@@ -35,6 +35,16 @@ MAY_BE_RETRIED = frozenset({"failed", "deferred", "over_budget"})
 SCRAPE = "scrape"
 PLAN = "plan"
 RETRY = "retry"
+SYNC = "sync"
+UNPUBLISH = "unpublish"
+MATCH = "match"
+# What these do in their store, and nothing else: the pipeline's first map has nothing to do for them.
+STORE_ACTIONS: dict[str, Literal["publish", "unpublish", "match"]] = {
+    SYNC: "publish",
+    UNPUBLISH: "unpublish",
+    MATCH: "match",
+}
+PUBLISHING = "publishing"
 
 
 # What a pass adds to a run's counts.

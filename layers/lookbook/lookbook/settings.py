@@ -55,7 +55,15 @@ class CheckSettings(Settings):
     defer_after_seconds: int = Field(ge=1)
 
 
-class ApiSettings(MethodSettings):
+class StoreSettings(Settings):
+    """Where shops are, and where their credentials lie in Secrets Manager."""
+
+    shopify_admin_url: str = Field(pattern=r"^https?://[^ ]*\{shop\}[^ ]*$")
+    store_secrets_prefix: str
+
+
+class ApiSettings(StoreSettings, MethodSettings):
+    publish_function: str
     pipeline_arn: str
     user_pool_client_id: str
     aws_region: str

@@ -33,6 +33,8 @@ class RunContext(_State):
     model_photos: list[ModelPhoto]
     max_concurrency: int
     budget_microusd: int | None = None
+    stores: list[str] = Field(default=[], description="Where the products are published, in the order asked for.")
+    action: Literal["publish", "unpublish", "match"] = Field(default="publish", description="What to do there.")
 
     def model_photo(self, variant: int) -> ModelPhoto:
         """Return the photo of a variant; with more variants than photos they are used in turn."""

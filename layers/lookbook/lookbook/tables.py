@@ -31,6 +31,7 @@ PRODUCT = "product"
 RUN = "run"
 ALL_PRODUCTS = "products"
 ALL_RUNS = "runs"
+ALL_STORES = "all#stores"  # no product's id: those have no #
 
 
 class _Meta:
@@ -72,8 +73,19 @@ class ProductsByPicture(GlobalSecondaryIndex["LibraryItem"]):
     source_dhash = UnicodeAttribute(range_key=True)
 
 
+class UsagesByStore(GlobalSecondaryIndex["LibraryItem"]):
+    """Sparse: only usages have a store_id."""
+
+    class Meta:
+        index_name = "usages_by_store"
+        projection = AllProjection()
+
+    store_id = UnicodeAttribute(hash_key=True)
+    product_id = UnicodeAttribute(range_key=True)
+
+
 class LibraryItem(Model):
-    """One item of a product's collection: the product itself and its images, together one Query."""
+    """One item of a product's collection: the product itself, its images and its usages, together one Query."""
 
     class Meta(_Meta):
         pass
@@ -85,6 +97,7 @@ class LibraryItem(Model):
     by_source = ProductsBySource()
     by_time = ProductsByTime()
     by_picture = ProductsByPicture()
+    by_store = UsagesByStore()
 
 
 class Product(LibraryItem, discriminator="product"):
@@ -126,9 +139,57 @@ class Image(LibraryItem, discriminator="image"):
     height = NumberAttribute()
     size = NumberAttribute()
     run_id = UnicodeAttribute()
+    stars = NumberAttribute(null=True)
     cost_microusd = NumberAttribute()
     work_ms = NumberAttribute()
     created_at = UnicodeAttribute()
+
+
+class Usage(LibraryItem, discriminator="usage"):
+    """A product in a store: which product of the shop it is there, and which images are live; store#<store_id>.
+
+    `status` is `mapped`, `live`, `failed`, `unpublished`, or `removed` (the shop has no such product any more).
+    `media` lists `{image_id, media_id, since}` in the order in which they are wanted, `old_media` the ids of media that
+    have to go. `library_seen` is the product's `updated_at` that the shop was last brought up to, `shop_updated_at` and
+    `shop_media_count` are what the shop's product was then: as long as all three hold there is nothing to do.
+    `run_counts` is what the run `run_id` did here, for its counts should it have to do its last batch again.
+    """
+
+    store_id = UnicodeAttribute()
+    shop_product_id = UnicodeAttribute()
+    mapped_at = UnicodeAttribute()
+    status = UnicodeAttribute(default="mapped")
+    reason = UnicodeAttribute(null=True)
+    media: JSONAttribute = JSONAttribute(null=True)
+    old_media: JSONAttribute = JSONAttribute(null=True)
+    alt = UnicodeAttribute(null=True)
+    library_seen = UnicodeAttribute(null=True)
+    shop_updated_at = UnicodeAttribute(null=True)
+    shop_media_count = NumberAttribute(null=True)
+    synced_at = UnicodeAttribute(null=True)
+    run_id = UnicodeAttribute(null=True)
+    run_counts: JSONAttribute = JSONAttribute(null=True)
+
+
+class Store(LibraryItem, discriminator="store"):
+    """A Shopify shop. Its `product_id` is all#stores, its `sort_key` store#<store_id>; its credentials are a secret.
+
+    The counters are settled once for each run that published to it.
+    """
+
+    product_id = UnicodeAttribute(hash_key=True, default=ALL_STORES)
+    name = UnicodeAttribute()
+    domain = UnicodeAttribute()
+    credentials = UnicodeAttribute()
+    created_at = UnicodeAttribute()
+    updated_at = UnicodeAttribute()
+    published_at = UnicodeAttribute(null=True)
+    images_generated = NumberAttribute(default=0)
+    images_reused = NumberAttribute(default=0)
+    saved_microusd = NumberAttribute(default=0)
+    saved_work_ms = NumberAttribute(default=0)
+    leased_by = UnicodeAttribute(null=True)
+    leased_until = NumberAttribute(null=True)
 
 
 class Fingerprint(LibraryItem, discriminator="fingerprint"):
@@ -188,7 +249,8 @@ class RunsItem(Model):
 class Run(RunsItem, discriminator="run"):
     """A run. The counts of the plan are written by Ingest, the rest by Finish.
 
-    `purpose` is `scrape`, `plan` or `retry`; a retry is `retry_of` another run, and `fresh_for` the first of them.
+    `purpose` is one of those in runs.py; `phase` is `publishing` when all that is left is its stores. A retry is
+    `retry_of` another run, and `fresh_for` the first of them.
     """
 
     sort_key = UnicodeAttribute(range_key=True, default=RUN)
@@ -206,6 +268,7 @@ class Run(RunsItem, discriminator="run"):
     execution_arn = UnicodeAttribute(null=True)
     reason = UnicodeAttribute(null=True)
     note = UnicodeAttribute(null=True)
+    phase = UnicodeAttribute(null=True)
     passes_counted = NumberAttribute(default=0)
     products = NumberAttribute(default=0)
     duplicates = NumberAttribute(default=0)
@@ -248,6 +311,37 @@ class Outcome(RunsItem, discriminator="outcome"):
     images_reused = NumberAttribute()
     cost_microusd = NumberAttribute()
     work_ms = NumberAttribute()
+
+
+class Publishing(RunsItem, discriminator="publishing"):
+    """How far a run is with one store; `sort_key` is store#<store_id>. Written by Publish alone, a batch at a time.
+
+    `offset` is where in the run's plan.jsonl the next batch begins. `finished_at` is set when the store is done, and
+    `reason` then says why, if it could not be brought to its end.
+    """
+
+    store_id = UnicodeAttribute()
+    offset = NumberAttribute(default=0)
+    started_at = UnicodeAttribute()
+    finished_at = UnicodeAttribute(null=True)
+    settled = BooleanAttribute(default=False)
+    reason = UnicodeAttribute(null=True)
+    tries = NumberAttribute(default=0)
+    published = NumberAttribute(default=0)
+    unchanged = NumberAttribute(default=0)
+    taken_out = NumberAttribute(default=0)
+    failed = NumberAttribute(default=0)
+    not_mapped = NumberAttribute(default=0)
+    without_images = NumberAttribute(default=0)
+    images_added = NumberAttribute(default=0)
+    images_removed = NumberAttribute(default=0)
+    images_generated = NumberAttribute(default=0)
+    images_reused = NumberAttribute(default=0)
+    saved_microusd = NumberAttribute(default=0)
+    saved_work_ms = NumberAttribute(default=0)
+    points = NumberAttribute(default=0)
+    throttled = NumberAttribute(default=0)
+    problems: JSONAttribute = JSONAttribute(null=True)
 
 
 class LedgerEntry(RunsItem, discriminator="ledger"):

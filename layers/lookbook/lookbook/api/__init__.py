@@ -11,7 +11,7 @@ from aws_lambda_powertools.event_handler.exceptions import ServiceError
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer
 
-from lookbook.api import duplicates, methods, models, products, runs, sign_in
+from lookbook.api import duplicates, methods, models, products, runs, sign_in, stores
 from lookbook.api.problem import problem
 from lookbook.errors import ConflictError, InputError, LookbookError, NotFoundError
 from lookbook.logging import logger
@@ -27,8 +27,8 @@ STATUSES: list[tuple[type[LookbookError], HTTPStatus]] = [
 def build() -> APIGatewayHttpResolver:
     """Return the resolver that answers all of /api and /sign-in."""
     app = APIGatewayHttpResolver(enable_validation=True)
-    for router in (runs.router, products.router, duplicates.router, models.router, methods.router, sign_in.router):
-        app.include_router(router)
+    for module in (runs, stores, products, duplicates, models, methods, sign_in):
+        app.include_router(module.router)
     app.enable_swagger(path="/api/docs", title="Lookbook", version="1")
 
     @app.exception_handler(RequestValidationError)

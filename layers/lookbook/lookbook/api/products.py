@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 
-from lookbook import aws, library
+from lookbook import aws, library, stores
 from lookbook.api import cursor as cursors
 from lookbook.api.config import settings
 from lookbook.errors import NotFoundError
 from lookbook.runs import dollars
-from lookbook.tables import ALL_PRODUCTS, Image, Product
+from lookbook.tables import ALL_PRODUCTS, Image, Product, Usage
 
 router = Router()
 
@@ -42,23 +42,27 @@ def list_products(
 
 @router.get("/api/products/<product_id>", summary="Look at a product", tags=["products"])
 def get_product(product_id: ProductId) -> dict[str, Any]:
-    """A product and its images: one Query."""
-    product, images = _page(product_id)
-    return {**_show(product), "image_list": [_show_image(image) for image in images]}
+    """A product, its images, and in which stores they are used: one Query."""
+    product, images, usages = _page(product_id)
+    return {
+        **_show(product),
+        "image_list": [_show_image(image) for image in images],
+        "usages": [stores.show_usage(usage) for usage in usages],
+    }
 
 
 @router.get("/api/products/<product_id>/images", summary="List a product's images", tags=["products"])
 def get_images(product_id: ProductId) -> dict[str, Any]:
     """A product's images with links that work for an hour."""
-    _, images = _page(product_id)
+    _, images, _ = _page(product_id)
     return {"images": [_show_image(image) for image in images]}
 
 
-def _page(product_id: str) -> tuple[Product, list[Image]]:
-    product, images = library.product_page(product_id)
+def _page(product_id: str) -> tuple[Product, list[Image], list[Usage]]:
+    product, images, usages = library.product_page_with_usages(product_id)
     if product is None:
         raise NotFoundError(f"The library has no product {product_id}.")
-    return product, images
+    return product, images, usages
 
 
 def _url(image_id: str) -> str:

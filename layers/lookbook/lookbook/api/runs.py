@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
@@ -14,7 +15,7 @@ from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, Field
 
-from lookbook import aws, budget, ledger, plan, runs
+from lookbook import aws, budget, ledger, plan, runs, stores
 from lookbook.api import cursor as cursors
 from lookbook.api.access import editors_only, user
 from lookbook.api.config import settings
@@ -84,6 +85,7 @@ def _start(new: NewRun, purpose: str) -> Response[dict[str, Any]]:
     if new.upload == (new.scrape is not None):
         raise InputError("Give either a scrape or upload: true.")
     told = settings()
+    stores.check_exist(new.options.stores)
     moment = now()
     run_id = runs.new_id(moment)
     status = runs.AWAITING_UPLOAD if new.upload else runs.RUNNING
@@ -101,11 +103,11 @@ def _start(new: NewRun, purpose: str) -> Response[dict[str, Any]]:
         )
         return Response(HTTPStatus.CREATED, "application/json", {"run": runs.show(run), "upload": post})
     text = new.scrape if isinstance(new.scrape, str) else json.dumps(new.scrape)
-    return _execute(run, text.encode())
+    return execute(run, text.encode())
 
 
-def _execute(run: Run, scrape: bytes | None) -> Response[dict[str, Any]]:
-    """Hand a run to the pipeline."""
+def execute(run: Run, scrape: bytes | None) -> Response[dict[str, Any]]:
+    """Hand a run to the pipeline, with its scrape or mapping, if it has one."""
     told = settings()
     key = f"runs/{run.run_id}/scrape" if scrape is not None else ""
     try:
@@ -133,10 +135,12 @@ def retry_run(run_id: RunId, retry: Retry) -> Response[dict[str, Any]]:
         raise ConflictError("The run has not ended yet; stop it, or wait for it.")
     if old.purpose == runs.PLAN:
         raise ConflictError("This was a plan; start the run itself.")
+    if old.purpose in runs.STORE_ACTIONS:
+        raise ConflictError(f"Such a run is not retried but started again: {_again(old)}")
     if not runs.left_undone(old):
         blocked = f" {int(old.blocked):,} blocked: that is final for their pictures." if old.blocked else ""
         said = "The run left nothing to retry: no product failed, was put off, or was over budget."
-        raise ConflictError(said + blocked)
+        raise ConflictError(" ".join([said + blocked, *_lacking(old)]))
     options = {**(old.options or {})}
     if retry.max_cost_usd is not None:
         options["max_cost_usd"] = retry.max_cost_usd
@@ -152,7 +156,31 @@ def retry_run(run_id: RunId, retry: Retry) -> Response[dict[str, Any]]:
         now=moment,
     )
     logger.info("run retried", extra={"run_id": run.run_id, "retry_of": old.run_id})
-    return _execute(run, None)
+    return execute(run, None)
+
+
+def _again(run: Run) -> str:
+    """Return the command that does again what a run did in its store."""
+    store_id = (run.options or {}).get("store", "STORE")
+    commands = {
+        runs.SYNC: f"lookbook sync {store_id} --changed",
+        runs.UNPUBLISH: f"lookbook unpublish {store_id} --all",
+        runs.MATCH: f"lookbook stores match {store_id}",
+    }
+    return commands[str(run.purpose)]
+
+
+def _lacking(run: Run) -> Iterator[str]:
+    """Say which stores lack pictures of a run's products, and how they get them."""
+    for each in stores.publishings(run.run_id) if _has_stores(run) else ():
+        if each.failed or each.reason is not None or each.finished_at is None:
+            yield f"The store {each.store_id} lacks some of its images: lookbook sync {each.store_id} --changed"
+        elif each.not_mapped:
+            yield f"The store {each.store_id} has no mapping of some products: lookbook stores match {each.store_id}"
+
+
+def _has_stores(run: Run) -> bool:
+    return run.purpose in runs.STORE_ACTIONS or bool((run.options or {}).get("stores"))
 
 
 @router.post(
@@ -194,7 +222,18 @@ def list_runs(limit: Limit = 20, cursor: Cursor = None) -> dict[str, Any]:
 
 @router.get("/api/runs/<run_id>", summary="Look at a run", tags=["runs"])
 def get_run(run_id: RunId) -> dict[str, Any]:
-    """A run with its counts; while it is running, with its progress."""
+    """A run with its counts; while it is running, with its progress.
+
+    `stores` has what it has done in each store so far; `phase` is `publishing` when that is all that is left.
+    """
+    run, progress = _looked_at(run_id)
+    publishings = stores.publishings(run_id) if _has_stores(run) else []
+    shown = [stores.show_publishing(each) for each in publishings]
+    return {**runs.show(run, progress), "phase": run.phase, "stores": shown}
+
+
+def _looked_at(run_id: str) -> tuple[Run, dict[str, int] | None]:
+    """Return a run as it stands, and how far it is while it is running."""
     run = runs.get(run_id)
     if run.status == runs.RUNNING:
         so_far = budget.look(run.run_id)
@@ -206,11 +245,11 @@ def get_run(run_id: RunId) -> dict[str, Any]:
     if run.status != runs.RUNNING or not run.execution_arn:
         if run.status == runs.RUNNING and seconds_between(run.created_at, iso(now())) > NOT_STARTED_SECONDS:
             run.status, run.reason = runs.FAILED, "It was never started. Start it again."
-        return runs.show(run)
+        return run, None
     ended, progress = _execution(run)
     if ended:
         run = _end_of(run, ended)
-    return runs.show(run, progress if run.status == runs.RUNNING else None)
+    return run, progress if run.status == runs.RUNNING else None
 
 
 def _end_of(run: Run, ended: str) -> Run:

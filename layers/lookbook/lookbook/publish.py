@@ -1,0 +1,543 @@
+"""Publish: brings a store to the wanted state for the products of a run, a batch at a time, however often it is called.
+
+It reads before it writes: whatever was cut off, a picture that is already in the shop is not put there again. One run
+at a time publishes to a store (see `stores.lease`), so calls to a shop are paced in one place.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+from pynamodb.exceptions import DoesNotExist, UpdateError
+
+from lookbook import aws, budget, library, match, stores
+from lookbook.errors import NotFoundError
+from lookbook.logging import logger
+from lookbook.placement import UNFINISHED, Placement, moves, place
+from lookbook.plan import MAX_PROBLEMS, PlanLine, plan_key, read_lines
+from lookbook.shopify import ShopError, ShopProductError, ShopUnavailableError
+from lookbook.tables import PRODUCT, Image, LibraryItem, Product, Publishing, Store, Usage
+from lookbook.times import iso
+
+if TYPE_CHECKING:
+    from pynamodb.expressions.update import Action
+
+    from lookbook.settings import StoreSettings
+    from lookbook.shopify import Added, Shop, ShopProduct
+
+# 50 products of three new pictures are some 1,400 points: 14 s of what a shop on Shopify's smallest plan restores.
+BATCH = 50
+AT_ONCE = 4  # calls to one shop; one takes about a second, so that this many use up 100 points a second
+READY_SECONDS = 60.0  # a batch waits no longer for the shop; the next sync finds what has become of it
+BATCH_SECONDS = 150.0  # a batch is not begun with less
+MAX_TRIES = 6
+BUSY_WAIT_SECONDS = 5
+LINK_SECONDS = 3600  # Shopify fetches a picture within seconds
+MOST_ALT = 512
+STOPPED = "The run was stopped before it came to the rest of the store's products."
+
+
+class PublishTask(BaseModel):
+    """What the state machine hands over, and gets back with what comes next."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    run_id: str
+    store_id: str
+    index: int
+    action: Literal["publish", "unpublish", "match"]
+    next: Literal["publish", "wait", "done"] = "publish"
+    wait_seconds: int = 0
+
+    def then(self, following: Literal["publish", "wait", "done"], wait_seconds: int = 0) -> PublishTask:
+        return self.model_copy(update={"next": following, "wait_seconds": wait_seconds})
+
+
+@dataclass(slots=True)
+class _Work:
+    """One product of a batch: what we want in the shop, what is there, and what becomes of it."""
+
+    product_id: str
+    title: str
+    usage: Usage
+    images: list[Image]
+    ours: frozenset[str]
+    library_seen: str
+    shop: ShopProduct | None = None
+    placement: Placement | None = None
+    outcome: str = ""
+    reason: str = ""
+    media: dict[str, str] = field(default_factory=dict)
+    added: int = 0
+    removed: int = 0
+    moved: bool = False
+    alt_taken: bool = True
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def wanted(self) -> list[str]:
+        return [str(image.image_id) for image in self.images]
+
+    @property
+    def known(self) -> dict[str, str]:
+        return {entry["media_id"]: entry["image_id"] for entry in self.usage.media or []}
+
+    @property
+    def alt(self) -> str:
+        return " ".join(self.title.split())[:MOST_ALT].strip()
+
+    def end(self, outcome: str, reason: str = "") -> None:
+        self.outcome, self.reason = outcome, reason
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What a batch came to."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    problems: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, outcome: str, product_id: str, title: str, reason: str = "") -> None:
+        self.counts[outcome] += 1
+        if reason:
+            self.problems.append({"product_id": product_id, "title": title, "status": outcome, "reason": reason})
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """Publish with its collaborators. `open_shop` returns a client of the store's shop."""
+
+    settings: StoreSettings
+    open_shop: Callable[[Store], Shop]
+    clock: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
+
+    def publish(self, task: PublishTask, seconds_left: Callable[[], float]) -> PublishTask:
+        """Go on with a run's store as far as time allows. Returns the task: `publish` again, `wait`, or `done`.
+
+        What the shop refuses for good ends the store with a reason; what may pass is waited for by the state machine.
+        """
+        record = _begin(task, self.now())
+        if record.finished_at is not None:
+            return task.then("done")
+        try:
+            store = stores.get(task.store_id)
+            if not stores.lease(task.store_id, task.run_id, self.clock()):
+                return task.then("wait", BUSY_WAIT_SECONDS)
+            shop = self.open_shop(store)
+            if task.action == "match":
+                match.match(shop, self.settings.bucket, task.run_id, task.store_id)
+                return self.end(task, record)
+            return _Visit(self, task, record, shop).go_on(seconds_left)
+        except (NotFoundError, ShopError) as error:
+            return self.end(task, record, str(error))
+        except ShopUnavailableError as error:
+            return self._try_later(task, record, error)
+
+    def _try_later(self, task: PublishTask, record: Publishing, error: ShopUnavailableError) -> PublishTask:
+        tries = int(record.tries) + 1
+        if tries >= MAX_TRIES:
+            return self.end(task, record, f"{error} It was tried {MAX_TRIES} times.")
+        record.update([Publishing.tries.set(tries)])
+        stores.release(task.store_id, task.run_id)
+        logger.info("shop unavailable", extra={**_ids(task), "reason": str(error), "tries": tries})
+        return task.then("wait", min(60, 2**tries))
+
+    def end(self, task: PublishTask, record: Publishing, reason: str = "") -> PublishTask:
+        actions: list[Action] = [Publishing.finished_at.set(iso(self.now()))]
+        if reason:
+            actions.append(Publishing.reason.set(reason))
+        record.update(actions)
+        stores.release(task.store_id, task.run_id)
+        return task.then("done")
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock(), UTC)
+
+
+def try_out(store_id: str, open_shop: Callable[[Store], Shop]) -> dict[str, Any]:
+    """Say whether a store can be published to: which shop it is, and which scopes its credentials lack."""
+    told: dict[str, Any] = {"ok": False, "shop": "", "scopes": [], "missing": [], "reason": ""}
+    try:
+        found = open_shop(stores.get(store_id)).describe()
+    except (NotFoundError, ShopError, ShopUnavailableError) as error:
+        return {**told, "reason": str(error)}
+    missing = sorted(found.missing)
+    reason = f"The app lacks the scope{'s' if len(missing) > 1 else ''} {', '.join(missing)}." if missing else ""
+    return {"ok": not missing, "shop": found.name, "scopes": sorted(found.scopes), "missing": missing, "reason": reason}
+
+
+def _ids(task: PublishTask) -> dict[str, str]:
+    return {"run_id": task.run_id, "store_id": task.store_id}
+
+
+def _begin(task: PublishTask, now: datetime) -> Publishing:
+    """Return the record of a run's progress with a store, which the first call makes."""
+    key = (task.run_id, stores.sort_key(task.store_id))
+    try:
+        return Publishing.get(*key, consistent_read=True)
+    except DoesNotExist:
+        record = Publishing(*key)
+        record.update(
+            [
+                Publishing.kind.set(Publishing),
+                Publishing.store_id.set(task.store_id),
+                Publishing.started_at.set(iso(now)),
+                Publishing.settled.set(False),
+                *(getattr(Publishing, name).set(0) for name in ("offset", "tries", *stores.SUMMED)),
+            ]
+        )
+        return record
+
+
+class _Visit:
+    """One call's work on one store."""
+
+    def __init__(self, publisher: Publisher, task: PublishTask, record: Publishing, shop: Shop) -> None:
+        self._publisher = publisher
+        self._task = task
+        self._record = record
+        self._shop = shop
+        self._store_key = stores.sort_key(task.store_id)
+        self._deadline = 0.0
+
+    def go_on(self, seconds_left: Callable[[], float]) -> PublishTask:
+        """Work on one batch after the other, from where the last call came to."""
+        publisher, task, record = self._publisher, self._task, self._record
+        lines = read_lines(publisher.settings.bucket, plan_key(task.run_id), int(record.offset))
+        while raw := list(itertools.islice(lines, BATCH)):
+            if seconds_left() < BATCH_SECONDS:
+                return task.then("publish")
+            if budget.look(task.run_id).stop_status == budget.DEFERRED:
+                return publisher.end(task, record, STOPPED)
+            if not stores.lease(task.store_id, task.run_id, publisher.clock()):
+                return task.then("wait", BUSY_WAIT_SECONDS)
+            before = (self._shop.points, self._shop.throttled)
+            self._deadline = publisher.clock() + READY_SECONDS
+            tally = self._batch([PlanLine.model_validate_json(line) for _, line in raw])
+            tally.counts["throttled"] = self._shop.throttled - before[1]
+            self._keep(tally, raw[-1][0], self._shop.points - before[0])
+        return publisher.end(task, record)
+
+    def _keep(self, tally: _Tally, offset: int, points: float) -> None:
+        """Write how far the store has come; a repeated batch finds that another call has done it."""
+        record = self._record
+        try:
+            record.update(
+                [
+                    Publishing.offset.set(offset),
+                    Publishing.tries.set(0),
+                    Publishing.points.add(round(points, 1)),
+                    Publishing.problems.set([*(record.problems or []), *tally.problems][:MAX_PROBLEMS]),
+                    *(getattr(Publishing, name).add(count) for name, count in tally.counts.items() if count),
+                ],
+                condition=Publishing.offset == int(record.offset),
+            )
+        except UpdateError as error:
+            if error.cause_response_code != "ConditionalCheckFailedException":
+                raise
+            record.refresh(consistent_read=True)
+
+    # ------------------------------------------------------------------ a batch
+
+    def _batch(self, lines: list[PlanLine]) -> _Tally:
+        """Bring the products of some lines of the plan to what is wanted."""
+        tally = _Tally()
+        asked = [line for line in lines if line.decision != "rejected"]
+        found = self._load(asked)
+        work, settled = [], []
+        for line in asked:
+            product, usage = found.get((line.product_id, PRODUCT)), found.get((line.product_id, self._store_key))
+            if not isinstance(usage, Usage):
+                tally.add("not_mapped", line.product_id, line.title, _not_mapped(self._task.store_id))
+            elif self._is_settled(product, usage):
+                settled.append(_Work(line.product_id, line.title, usage, [], frozenset(), str(usage.library_seen)))
+            else:
+                work.append(self._prepare(line.product_id, line.title, usage))
+        work += self._glance(settled)
+        todo = [one for one in work if not one.outcome]
+        for one in todo:
+            if not one.images and not one.known and not one.usage.old_media:
+                one.end("without_images" if self._task.action == "publish" else "unchanged")
+        pause = 0.0
+        while (todo := [one for one in todo if not one.outcome]) and self._publisher.clock() < self._deadline:
+            self._publisher.sleep(pause)
+            pause = min(8, pause + 2)
+            self._round(todo)
+        for one in work:
+            if not one.outcome:
+                one.end("failed", "The shop is still working on the product's pictures; sync again later.")
+            if one.outcome == "failed" and one.usage.status not in {"failed", "removed"}:
+                one.usage.update([Usage.status.set("failed"), Usage.reason.set(one.reason)])
+            self._count(tally, one)
+        return tally
+
+    def _load(self, lines: list[PlanLine]) -> dict[tuple[str, str], LibraryItem]:
+        keys = [(line.product_id, key) for line in lines for key in (PRODUCT, self._store_key)]
+        found = LibraryItem.batch_get(keys, consistent_read=True) if keys else ()
+        return {(each.product_id, each.sort_key): each for each in found}
+
+    def _is_settled(self, product: LibraryItem | None, usage: Usage) -> bool:
+        """Whether the library has nothing new for the shop since it was last brought up to date."""
+        return (
+            self._task.action == "publish"
+            and isinstance(product, Product)
+            and usage.status == "live"
+            and not usage.old_media
+            and usage.library_seen == product.updated_at
+        )
+
+    def _prepare(self, product_id: str, title: str, usage: Usage) -> _Work:
+        product, images = library.product_page(product_id, consistent=True)
+        wanted = library.best_images(images) if self._task.action == "publish" else []
+        ours = frozenset(str(image.image_id) for image in images) | {entry["image_id"] for entry in usage.media or []}
+        title = product.title if product is not None else title
+        seen = product.updated_at if product is not None else ""
+        return _Work(product_id, title, usage, wanted, ours, seen)
+
+    def _glance(self, settled: list[_Work]) -> list[_Work]:
+        """Look for 2 points whether a product in the shop is as we left it; what is not has to be looked at whole."""
+        found = []
+        seen = self._shop.glance([one.usage.shop_product_id for one in settled])
+        for one in settled:
+            glance, usage = seen.get(one.usage.shop_product_id), one.usage
+            left = (usage.shop_updated_at, int(usage.shop_media_count or 0))
+            if glance is None:
+                self._gone(one)
+            elif (glance.updated_at, glance.media_count) == left:
+                one.end("unchanged")
+                if usage.run_id == self._task.run_id:  # a batch that was cut off after it
+                    one.counts = Counter(usage.run_counts or {})
+                    one.outcome = "published" if one.counts else "unchanged"
+            else:
+                one = self._prepare(one.product_id, one.title, usage)  # noqa: PLW2901 - it takes its place
+            found.append(one)
+        return found
+
+    def _gone(self, one: _Work) -> None:
+        reason = "The shop has no such product any more; map it anew, or take it out of the mapping."
+        one.usage.update(
+            [Usage.status.set("removed"), Usage.reason.set(reason), Usage.media.set([]), Usage.old_media.remove()]
+        )
+        one.end("failed" if self._task.action == "publish" else "unchanged", reason)
+
+    # ------------------------------------------------------------------ a round: read, add, wait, tidy up, record
+
+    def _round(self, todo: list[_Work]) -> None:
+        """Read the products, and write what they lack. What is busy or was not answered is left for another."""
+        pages = self._shop.read([one.usage.shop_product_id for one in todo])
+        ready = []
+        for one in todo:
+            one.shop = pages.get(one.usage.shop_product_id)
+            if one.shop is None:
+                self._gone(one)
+                continue
+            one.placement = place(one.wanted, one.ours, one.known, one.shop.media, one.alt)
+            one.media = dict(one.placement.keep)
+            if not one.placement.busy:
+                ready.append(one)
+        added = self._add([one for one in ready if one.placement and one.placement.add])
+        lacking = {one.product_id for one in ready if one.placement and one.placement.add}
+        complete = [one for one in ready if one.product_id not in lacking or one.product_id in added]
+        self._tidy(complete, added)
+
+    def _add(self, lacking: list[_Work]) -> dict[str, Added]:
+        """Put pictures into the shop and wait until it has them; return, by product, its last pictures then."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            calls = [(one, pool.submit(self._add_one, one)) for one in lacking]
+        put = [one for one, call in calls if self._was_put(one, call)]
+        arrived: dict[str, Added] = {}
+        pause = 2.0
+        while put and self._publisher.clock() < self._deadline:
+            self._publisher.sleep(pause)
+            pause = min(5.0, pause * 1.5)
+            for one, found in list(self._look_for(put)):
+                if any(each.status in UNFINISHED for each in found.media):
+                    continue
+                put.remove(one)
+                if self._are_ours(one, found):  # else somebody has added others; the next round reads them all
+                    arrived[one.product_id] = found
+        return arrived
+
+    def _add_one(self, one: _Work) -> None:
+        assert one.placement is not None
+        pictures = [(self._link(image_id), one.alt) for image_id in one.placement.add]
+        self._shop.add_media(one.usage.shop_product_id, pictures)
+
+    def _link(self, image_id: str) -> str:
+        where = {"Bucket": self._publisher.settings.bucket, "Key": library.image_key(image_id)}
+        return aws.s3().generate_presigned_url("get_object", Params=where, ExpiresIn=LINK_SECONDS)
+
+    @staticmethod
+    def _was_put(one: _Work, call: Future[None]) -> bool:
+        """Return whether the shop took a product's pictures; nobody knows if it did not answer."""
+        try:
+            call.result()
+        except ShopProductError as error:
+            one.end("failed", str(error))
+            return False
+        except ShopUnavailableError as error:
+            if not error.uncertain:
+                raise
+            return False
+        return True
+
+    def _look_for(self, put: list[_Work]) -> Iterator[tuple[_Work, Added]]:
+        """Yield each product with as many of its last pictures as were put there."""
+        by_count: dict[int, list[_Work]] = {}
+        for one in put:
+            assert one.placement is not None
+            by_count.setdefault(len(one.placement.add), []).append(one)
+        for count, group in by_count.items():
+            found = self._shop.added([one.usage.shop_product_id for one in group], count)
+            for one in group:
+                last = found.get(one.usage.shop_product_id)
+                if last is not None:
+                    yield one, last
+
+    @staticmethod
+    def _are_ours(one: _Work, last: Added) -> bool:
+        assert one.shop is not None
+        assert one.placement is not None
+        before = {each.media_id for each in one.shop.media}
+        fresh = [each for each in last.media if each.media_id not in before and each.alt == one.alt]
+        return len(fresh) == len(one.placement.add)
+
+    def _tidy(self, complete: list[_Work], added: Mapping[str, Added]) -> None:
+        """Take out what has to go, put the rest in order, and note what is live."""
+        removing: dict[str, _Work] = {}
+        for one in complete:
+            assert one.placement is not None
+            removing |= dict.fromkeys([*one.placement.remove, *(one.usage.old_media or [])], one)
+            if found := added.get(one.product_id):
+                for image_id, each in zip(one.placement.add, found.media, strict=True):
+                    if each.status == "READY":
+                        one.media[image_id] = each.media_id
+                        one.added += 1
+                    else:
+                        removing[each.media_id] = one
+                        one.reason = f"Shopify could not use the picture: {each.error or 'it gave no reason'}."
+        kept = self._shop.delete_files(list(removing)) if removing else {}
+        for media_id, one in removing.items():
+            if media_id in kept:
+                one.reason = one.reason or f"Shopify did not take a picture out: {kept[media_id]}."
+            else:
+                one.removed += 1
+        self._set_alts(complete)
+        for one in complete:
+            self._order(one, added.get(one.product_id), set(removing) - set(kept))
+        changed = {one.usage.shop_product_id for one in complete if self._changed_after(one)}
+        seen = self._shop.glance(sorted(changed)) if changed else {}
+        for one in complete:
+            self._record_live(one, added.get(one.product_id), seen)
+
+    def _set_alts(self, complete: list[_Work]) -> None:
+        """Let the pictures that stay have the product's title, if it has changed; not what a merchant has written."""
+        renamed = [one for one in complete if one.placement and one.usage.alt and one.usage.alt != one.alt]
+        alts = {media_id: one.alt for one in renamed if one.placement for media_id in one.placement.keep.values()}
+        refused = self._shop.set_alts(alts) if alts else {}
+        for one in renamed:
+            if why := next((refused[each] for each in one.media.values() if each in refused), ""):
+                one.reason = one.reason or f"Shopify did not take the alternative text: {why}."
+                one.alt_taken = False
+
+    def _order(self, one: _Work, found: Added | None, removed: set[str]) -> None:
+        """Put our pictures into the wanted order among themselves, when what is wanted has changed."""
+        assert one.shop is not None
+        before = [entry["image_id"] for entry in one.usage.media or []]
+        ours = [one.media[image_id] for image_id in one.wanted if image_id in one.media]
+        if not before or before == [image_id for image_id in one.wanted if image_id in one.media]:
+            return
+        order = [each.media_id for each in one.shop.media if each.media_id not in removed]
+        order += [each.media_id for each in (found.media if found else ()) if each.media_id not in removed]
+        if steps := moves(order, ours):
+            try:
+                self._shop.reorder(one.usage.shop_product_id, steps)
+            except ShopProductError as error:
+                one.reason = one.reason or str(error)
+            one.moved = True
+
+    @staticmethod
+    def _changed_after(one: _Work) -> bool:
+        """Whether the product was changed in the shop after we last read when it was changed."""
+        renamed = bool(one.usage.alt and one.usage.alt != one.alt and one.placement and one.placement.keep)
+        return bool(one.removed) or one.moved or renamed
+
+    def _record_live(self, one: _Work, found: Added | None, seen: Mapping[str, Any]) -> None:
+        """Note which images are live, and what the shop's product was then."""
+        assert one.shop is not None
+        now = iso(self._publisher.now())
+        since = {entry["media_id"]: entry["since"] for entry in one.usage.media or []}
+        live = [
+            {"image_id": image_id, "media_id": one.media[image_id], "since": since.get(one.media[image_id], now)}
+            for image_id in one.wanted
+            if image_id in one.media
+        ]
+        glance = seen.get(one.usage.shop_product_id)
+        if glance is not None:
+            updated_at, count = glance.updated_at, glance.media_count
+        else:
+            updated_at = found.updated_at if found is not None else one.shop.updated_at
+            count = len(one.shop.media) + one.added
+        one.counts += self._counts(one)
+        missing = len(live) < len(one.wanted)
+        emptied = "unpublished" if self._task.action == "unpublish" else "mapped"
+        status = "failed" if missing or one.reason else ("live" if live else emptied)
+        usage = one.usage
+        usage.update(
+            [
+                Usage.status.set(status),
+                Usage.media.set(live),
+                Usage.old_media.remove(),
+                *([Usage.alt.set(one.alt)] if one.alt_taken else []),
+                Usage.library_seen.set(one.library_seen),
+                Usage.shop_updated_at.set(updated_at),
+                Usage.shop_media_count.set(count),
+                Usage.synced_at.set(now),
+                Usage.run_id.set(self._task.run_id),
+                Usage.run_counts.set(dict(one.counts)),
+                Usage.reason.set(one.reason) if one.reason else Usage.reason.remove(),
+            ]
+        )
+        if status == "failed":
+            one.end("failed", one.reason)
+        elif self._task.action == "unpublish":
+            one.end("taken_out" if one.removed else "unchanged")
+        else:
+            one.end("published" if one.added or one.removed or one.moved else "unchanged")
+
+    # ------------------------------------------------------------------ what it came to
+
+    def _count(self, tally: _Tally, one: _Work) -> None:
+        reason = one.reason
+        if one.outcome == "without_images":
+            reason = "The library has no images of it."
+        tally.add(one.outcome, one.product_id, one.title, reason if one.outcome != "unchanged" else "")
+        tally.counts += one.counts
+
+    def _counts(self, one: _Work) -> Counter[str]:
+        """Return what was done with a product, and what it would have cost to make for this store what was not."""
+        counts = Counter({"images_added": one.added, "images_removed": one.removed})
+        new = set(one.media) - set(one.placement.keep if one.placement else ())
+        for image in one.images:
+            if image.image_id not in new:
+                continue
+            if image.run_id == self._task.run_id and self._task.index == 0:
+                counts["images_generated"] += 1
+            else:
+                counts["images_reused"] += 1
+                counts["saved_microusd"] += int(image.cost_microusd)
+                counts["saved_work_ms"] += int(image.work_ms)
+        return +counts
+
+
+def _not_mapped(store_id: str) -> str:
+    return f"It is not mapped to a product of the shop. See: lookbook stores match {store_id}"

@@ -1,0 +1,141 @@
+"""Sync: what Ingest does for a run that only publishes to a store, or takes pictures out: maps and lists products."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lookbook import aws, library, mapping, stores
+from lookbook.mapping import Pair
+from lookbook.options import StoreId
+from lookbook.plan import MAX_PROBLEMS, PlanLine, dump
+from lookbook.tables import PRODUCT, Product, Usage
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+    from typing import BinaryIO
+
+
+BATCH = 100
+NO_IMAGES = "The library has no images of it yet; run the scrape that it is in."
+
+
+class SyncOptions(BaseModel):
+    """What a sync, an unpublish or a match was asked to do."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    store: StoreId
+    changed: bool = Field(False, description="Only products that are not in the shop as the library has them.")
+    mapping: bool = Field(False, description="A mapping was given: only its products.")
+    publish: bool = Field(True, description="False: only map.")
+    products: list[str] | None = Field(None, max_length=1000, description="Only these products.")
+
+
+@dataclass(slots=True)
+class Listed:
+    """How many products a run is about, as Ingest writes it to the run."""
+
+    products: int = 0
+    rejected: int = 0
+    reused: int = 0
+    images_reused: int = 0
+    problems: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Product:
+    index: int
+    product_id: str
+    usage: Usage | None = None
+    reason: str = ""
+
+
+def plan(options: SyncOptions, action: str, bucket: str, key: str, folder: Path, now: datetime) -> Listed:
+    """Apply the mapping, if there is one, and write the run's plan.jsonl into `folder`. Raises InputError."""
+    store = stores.get(options.store)
+    usages = {str(each.product_id): each for each in stores.usages(options.store) if isinstance(each, Usage)}
+    products: Iterable[_Product]
+    if options.mapping:
+        products = _mapped(mapping.parse(aws.get_object(bucket, key)), usages, stores.id_of(store), now)
+    elif options.products is not None:
+        products = _named(options, usages)
+    else:
+        products = (_Product(n, product_id, usages[product_id]) for n, product_id in enumerate(sorted(usages)))
+    if action == "unpublish":
+        products = (each for each in products if each.usage is not None and (each.usage.media or each.usage.old_media))
+    listed = Listed()
+    with (folder / "plan").open("wb") as lines:
+        batch: list[_Product] = []
+        for each in products:
+            batch.append(each)
+            if len(batch) == BATCH:
+                _list(batch, options, action, listed, lines)
+                batch = []
+        _list(batch, options, action, listed, lines)
+    return listed
+
+
+def _mapped(pairs: Iterator[Pair], usages: dict[str, Usage], store_id: str, now: datetime) -> Iterator[_Product]:
+    """Write what the mapping says anew; a product that is mapped so already costs no write."""
+    held = {str(usage.shop_product_id): product_id for product_id, usage in usages.items()}
+    for pair in pairs:
+        usage = usages.get(pair.product_id)
+        reason = pair.reason
+        other = held.get(pair.shop_product_id, pair.product_id)
+        if not reason and other != pair.product_id:
+            reason = f"The Shopify product is mapped to {other} already; two products cannot be one in the shop."
+        if not reason and (usage is None or usage.shop_product_id != pair.shop_product_id):
+            stores.map_product(usage, store_id, pair.product_id, pair.shop_product_id, now)
+            usage = Usage(pair.product_id, stores.sort_key(store_id), shop_product_id=pair.shop_product_id)
+        yield _Product(pair.line, pair.product_id, usage, reason and f"Line {pair.line}: {reason}")
+
+
+def _named(options: SyncOptions, usages: dict[str, Usage]) -> Iterator[_Product]:
+    for number, product_id in enumerate(options.products or ()):
+        reason = "" if product_id in usages else f"It is not mapped to a product of the store {options.store}."
+        yield _Product(number, product_id, usages.get(product_id), reason)
+
+
+def _list(batch: list[_Product], options: SyncOptions, action: str, listed: Listed, lines: BinaryIO) -> None:
+    """Decide about up to a hundred products with one read of the library."""
+    keys = [(each.product_id, PRODUCT) for each in batch if not each.reason]
+    found = {str(each.product_id): each for each in Product.batch_get(keys, consistent_read=True)} if keys else {}
+    for each in batch:
+        product = found.get(each.product_id)
+        images = len(library.holding(product).variants) if product is not None else 0
+        if options.changed and not each.reason and not _is_behind(product, each.usage):
+            continue
+        lacks = options.publish and action == "publish" and not images and not _has_media(each.usage)
+        reason = each.reason or (NO_IMAGES if lacks else "")
+        title = product.title if product is not None else ""
+        about = {"index": each.index, "product_id": each.product_id, "title": title}
+        listed.products += 1
+        if reason:
+            listed.rejected += 1
+            if len(listed.problems) < MAX_PROBLEMS:
+                listed.problems.append({**about, "status": "rejected", "reason": reason})
+        else:
+            listed.reused += 1
+            listed.images_reused += images
+        decision = "rejected" if reason else "reused"
+        lines.write(dump(PlanLine.model_validate({**about, "decision": decision, "reason": reason, "images": images})))
+
+
+def _has_media(usage: Usage | None) -> bool:
+    return usage is not None and bool(usage.media or usage.old_media)
+
+
+def _is_behind(product: Product | None, usage: Usage | None) -> bool:
+    """Whether the shop lacks what the library has come to have of a product since it was last brought up to it."""
+    if usage is None or product is None:
+        return False
+    if not product.variants and not _has_media(usage):
+        return False
+    if usage.status == "unpublished":
+        return False
+    return usage.status != "live" or usage.library_seen != product.updated_at or bool(usage.old_media)
