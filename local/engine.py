@@ -11,6 +11,7 @@ from ministack.services import stepfunctions
 
 run_distributed_map = stepfunctions._run_distributed_map  # noqa: SLF001 - the engine has no other way in
 extract_resource_arn = iam_actions.extract_resource_arn
+dynamodb_service_context = iam_actions.dynamodb_service_context
 
 
 def with_max_concurrency_path(state_def: dict[str, Any], raw_input: Any, effective: Any, *rest: Any) -> Any:
@@ -29,8 +30,18 @@ def with_map_runs(service: str, method: str, path: str, headers: dict[str, str],
     return str(extract_resource_arn(service, method, path, headers, body, *rest))
 
 
+def with_leading_keys(body: bytes) -> dict[str, Any]:
+    """Tell conditions on dynamodb:LeadingKeys, which the engine does not know, which item a request is about."""
+    context: dict[str, Any] = dynamodb_service_context(body)
+    key = json.loads(body or b"{}").get("Key")
+    if isinstance(key, dict) and "product_id" in key:
+        context["dynamodb:LeadingKeys"] = list(key["product_id"].values())
+    return context
+
+
 stepfunctions._run_distributed_map = with_max_concurrency_path  # noqa: SLF001 - as above
 iam_actions.extract_resource_arn = with_map_runs
+iam_actions.dynamodb_service_context = with_leading_keys
 
 if __name__ == "__main__":
     main()

@@ -344,8 +344,6 @@ class Client:
             answer = send(self._tokens.renew())
         if not _done(answer):
             raise failure(answer)
-        if answer.status_code == HTTPStatus.NO_CONTENT:
-            return {}
         try:
             document = answer.json()
         except ValueError:

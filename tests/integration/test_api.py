@@ -15,6 +15,7 @@ from PIL import Image
 from tests.integration.conftest import Stack
 
 Products = Callable[..., list[dict[str, Any]]]
+STORE_ACTIONS = ("test", "mapping", "sync", "unpublish", "match")
 ROUTES = [
     ("GET", "/api/runs"),
     ("POST", "/api/runs"),
@@ -31,6 +32,13 @@ ROUTES = [
     ("GET", "/api/products/x/images"),
     ("GET", "/api/models"),
     ("PUT", "/api/models/x"),
+    ("GET", "/api/stores"),
+    ("POST", "/api/stores"),
+    ("PUT", "/api/stores/x"),
+    ("DELETE", "/api/stores/x"),
+    ("GET", "/api/stores/x/usage"),
+    ("GET", "/api/stores/x/matches/20261121T101502-3f9a2c1b"),
+    *(("POST", f"/api/stores/x/{what}") for what in STORE_ACTIONS),
     ("GET", "/api/openapi.json"),
     ("GET", "/api/docs"),
 ]
@@ -68,12 +76,25 @@ def test_a_signed_in_reader_reads_and_does_not_write(stack: Stack, reader: str) 
         ("POST", "/api/runs/20261121T101502-3f9a2c1b/retry"),
         ("POST", "/api/runs/20261121T101502-3f9a2c1b/stop"),
         ("PUT", "/api/models/x"),
+        ("POST", "/api/stores"),
+        ("PUT", "/api/stores/x"),
+        ("DELETE", "/api/stores/x"),
+        *(("POST", f"/api/stores/x/{what}") for what in STORE_ACTIONS),
     ):
-        body = {} if path.endswith(("retry", "stop")) else {"name": "x", "scrape": "[]"}
+        body = _good_body(path)
         answer = stack.call(method, path, token=reader, json=body)
         assert answer.status_code == 403
         assert answer.headers["content-type"] == "application/problem+json"
         assert "editors" in answer.json()["detail"]
+
+
+def _good_body(path: str) -> dict[str, Any]:
+    if path == "/api/stores":
+        return {"store_id": "x", "domain": "x.myshopify.com", "admin_token": "shpat_x"}
+    if path.startswith("/api/stores"):
+        mapping = "CJ Product ID,Shopify Product ID\nx,1\n"
+        return {"mapping": mapping} if path.endswith("mapping") else {}
+    return {} if path.endswith(("retry", "stop")) else {"name": "x", "scrape": "[]"}
 
 
 def test_how_to_sign_in_is_public_and_nothing_else_is(stack: Stack) -> None:

@@ -1330,3 +1330,13 @@ def test_shops_that_cannot_be_are_refused(shops: Shops, given: dict[str, Any]) -
     assert answer.status_code == 400
     assert answer.json()["errors"]
     assert shops.ask("GET", "/_shops").json() == {"shops": []}
+
+
+def test_every_request_may_take_a_while() -> None:
+    with Shops.started("shop", "--latency", "0.3") as slow:
+        slow.make()
+        before = time.monotonic()
+
+        slow.answer("{ shop { name } }")
+
+        assert time.monotonic() - before >= 0.3

@@ -107,7 +107,7 @@ class Shops(World):
             case "POST", ["stores"]:
                 return 201, self.stores.setdefault(sent.json["store_id"], a_store(sent.json["store_id"]))
             case (("PUT" | "DELETE"), ["stores", store_id]):
-                return (200, self.stores[store_id]) if sent.method == "PUT" else (204, b"")
+                return 200, self.stores[store_id]
             case _, ["stores", store_id, *what]:
                 return self.store(sent, store_id, what)
         return super().api(sent, route)

@@ -50,7 +50,6 @@ UsageStatus = Literal["mapped", "live", "failed", "unpublished", "removed"]
 
 ADDED: dict[int, OpenAPIResponse] = {201: {"description": "The store, without its credentials."}}
 STARTED: dict[int, OpenAPIResponse] = {202: {"description": "The run, which has been started."}}
-REMOVED: dict[int, OpenAPIResponse] = {204: {"description": "The store is removed."}}
 
 
 class _Body(BaseModel):
@@ -146,6 +145,10 @@ def change_store(store_id: StoreId, changed: ChangedStore) -> dict[str, Any]:
         raise InputError("Say what to change: name, domain, admin_token, or client_id and client_secret.")
     if domain != store.domain:
         _refuse_twice(stores.every(), store_id, domain)
+        if next(stores.live_products(store_id), None) is not None:
+            raise ConflictError(
+                f"Images of ours are live in {store.domain}. Take them out first: lookbook unpublish {store_id} --all"
+            )
     kind = store.credentials
     # The secret first, then the record: its new updated_at is what makes Publish read the secret again.
     if credentials is not None:
@@ -156,11 +159,9 @@ def change_store(store_id: StoreId, changed: ChangedStore) -> dict[str, Any]:
     return stores.show(store)
 
 
-@router.delete(
-    "/api/stores/<store_id>", summary="Remove a store", responses=REMOVED, middlewares=[editors_only], tags=["stores"]
-)
-def remove_store(store_id: StoreId, keep_pictures: Annotated[bool, Query()] = False) -> Response[None]:
-    """Remove a store and its credentials; 409 while images of ours are live in it, unless `keep_pictures`.
+@router.delete("/api/stores/<store_id>", summary="Remove a store", middlewares=[editors_only], tags=["stores"])
+def remove_store(store_id: StoreId, keep_pictures: Annotated[bool, Query()] = False) -> dict[str, Any]:
+    """Remove a store and its credentials, and return it; 409 while images are live in it, unless `keep_pictures`.
 
     What is mapped to it and live in it stays known: a store added with the same id finds it again.
     """
@@ -179,7 +180,7 @@ def remove_store(store_id: StoreId, keep_pictures: Annotated[bool, Query()] = Fa
     _delete_secret(store_id)
     store.delete()
     logger.info("store removed", extra={"store_id": store_id, "keep_pictures": keep_pictures, "by": user(router)})
-    return Response(HTTPStatus.NO_CONTENT)
+    return stores.show(store)
 
 
 @router.post("/api/stores/<store_id>/test", summary="Try a store out", middlewares=[editors_only], tags=["stores"])
