@@ -13,6 +13,7 @@ import csv
 import io
 import secrets
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,14 +47,20 @@ class OpenShop:
 
 
 def open_shop(
-    shop_url: str, name: str, products: list[tuple[str, str]], *, own_pictures: int = 1, **settings: Any
+    shop_url: str,
+    name: str,
+    products: list[tuple[str, str]],
+    *,
+    own_pictures: Mapping[str, str] | None = None,
+    **settings: Any,
 ) -> OpenShop:
-    """Make a shop with these products (id, title), each with so many pictures of the merchant's own.
+    """Make a shop with these products (id, title), each with a picture of the merchant's own.
 
-    A product has our id as its SKU, as tools that import from a supplier leave it.
+    `own_pictures` says where that is, by product; others get a plain one. A product has our id as its SKU, as tools
+    that import from a supplier leave it.
     """
     domain, token = f"{name}.myshopify.com", f"shpat_{secrets.token_hex(16)}"
-    own = own_picture()
+    plain, own_pictures = own_picture(), own_pictures or {}
     numbers = {product_id: FIRST_NUMBER + place for place, (product_id, _) in enumerate(products)}
     body = {
         "shop": domain,
@@ -66,8 +73,9 @@ def open_shop(
                 "handle": handle_of(title),
                 "variants": [{"sku": product_id}],
                 "pictures": [
-                    {"base64": own, "filename": f"own-{number + 1}.jpg", "alt": "In the shop"}
-                    for number in range(own_pictures)
+                    {"url": own_pictures[product_id], "alt": "In the shop"}
+                    if product_id in own_pictures
+                    else {"base64": plain, "filename": "own.jpg", "alt": "In the shop"}
                 ],
             }
             for product_id, title in products
