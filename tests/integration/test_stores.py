@@ -264,6 +264,31 @@ def test_a_store_that_does_not_exist_stops_a_run_before_it_costs_anything(seller
     assert seller.stack.charges() == paid
 
 
+def test_five_stores_show_each_picture_once_and_a_second_sync_of_all_does_nothing(seller: Seller) -> None:
+    # Given new products, and five stores that sell them
+    new = [garment(seller.stack) for _ in range(3)]
+    five = [seller.store(new) for _ in range(5)]
+    paid = seller.stack.charges()
+
+    # When the scrape is run for the first, and the others are synced by CSV, all at the same time
+    five[0].do("mapping", mapping=five[0].shop.mapping())
+    run = seller.stack.run(new, variants=VARIANTS, stores=[five[0].store_id])
+    synced = [store.start("sync", mapping=store.shop.mapping()) for store in five[1:]]
+    ended = [run, *(seller.stack.wait(run_id) for run_id in synced)]
+
+    # Then every shop shows each picture once, in order, with its title, and they were paid for once
+    assert [each["status"] for each in ended] == ["succeeded"] * 5, ended
+    assert seller.stack.charges() - paid == len(new) * VARIANTS
+    for store in five:
+        as_wanted(Seller(seller.stack, new), store)
+
+    # And a second sync of all five does nothing
+    writes = [store.writes() for store in five]
+    again = [seller.stack.wait(run_id) for run_id in [store.start("sync") for store in five]]
+    assert [each["stores"][0]["unchanged"] for each in again] == [len(new)] * 5
+    assert [store.writes() for store in five] == writes
+
+
 # ---------------------------------------------------------------------- mappings
 
 
