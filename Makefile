@@ -6,11 +6,12 @@ PARAMS ?=
 UV := .local/tools/bin/uv
 RUN := .venv/bin/python -m
 
-.PHONY: help setup demo test up down lint bench chaos build deploy clean
+.PHONY: help setup demo test proofs up down lint bench chaos build deploy clean
 
 help:
 	@echo "make demo    two stores' scrapes become images on the local cloud; ends with a contact sheet"
-	@echo "make test    every test (make lint: style and types)"
+	@echo "make test    every test but the fault matrix (make lint: style and types)"
+	@echo "make proofs  the fault matrix: processes are killed and providers fail, wherever that can happen (4 minutes)"
 	@echo "make up      start the local cloud and deploy to it (PARAMS=\"Name=value …\"); make down stops it"
 	@echo "make bench   the figures: time against the GPU's own, memory, cost"
 	@echo "make chaos   50 runs of 60 products, whose processes are killed and whose providers fail at random (40 minutes)"
@@ -22,7 +23,10 @@ demo: setup
 	@$(RUN) local.demo
 
 test: setup
-	@$(RUN) pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@$(RUN) pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+proofs: setup
+	@$(RUN) pytest -m slow
 
 up: setup
 	@$(RUN) local.cloud up $(PARAMS)

@@ -38,6 +38,8 @@ from tests.integration.crash_proxy import Deployed, Trap, a_commit, a_job, a_res
 from tests.integration.test_pipeline import forget_placeholders
 from tests.integration.test_steps import Steps
 
+pytestmark = pytest.mark.slow
+
 SERVICES = {"catvton": "gpu_url", "fashn": "fashn_url", "openai": "openai_images_url"}
 SUBMISSION = {"catvton": "run", "fashn": "run", "openai": "image"}  # as faults name the call
 TRY_ON = ("catvton", "fashn")

@@ -1,16 +1,20 @@
-"""What several unit tests share: settings, a product, a transport that answers as it is told, and AWS in memory."""
+"""What several unit tests share: settings, a product, a transport that answers as told, AWS and a shop in memory."""
 
 from __future__ import annotations
 
 import copy
 import io
+import itertools
 import json
 import operator
 import socket
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import threading
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partialmethod
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import pytest
 import urllib3
@@ -24,12 +28,23 @@ from pynamodb.exceptions import (
     UpdateError,
     VerboseClientError,
 )
-from pynamodb.expressions.operand import Path, Value
+from pynamodb.expressions.operand import Path as AttributePath
+from pynamodb.expressions.operand import Value
 from pynamodb.expressions.update import AddAction, DeleteAction, RemoveAction
 from pynamodb.models import Model
 
 from lookbook.providers.base import Estimate, JobState, Limits, Order, Parameters, Submission
 from lookbook.settings import MethodSettings
+from lookbook.shopify import (
+    REQUIRED_SCOPES,
+    Added,
+    Glance,
+    Media,
+    ShopInfo,
+    ShopProduct,
+    ShopProductError,
+    Variant,
+)
 from lookbook.state import Item
 
 KEY = "top-secret-key"
@@ -182,6 +197,12 @@ class Bucket:
     def delete_object(self, *, Key: str, **_: Any) -> None:  # noqa: N803 - boto3's
         self.objects.pop(Key, None)
 
+    def upload_file(self, path: str, _: str, key: str) -> None:
+        self.objects[key] = Path(path).read_bytes()
+
+    def generate_presigned_url(self, _: str, *, Params: dict[str, str], **__: Any) -> str:  # noqa: N803 - boto3's
+        return f"https://s3.example.com/{Params['Key']}"
+
 
 # --- DynamoDB in memory: as much of it as the models of tables.py use -----------------------------------------------
 
@@ -207,7 +228,7 @@ def _plain(value: dict[str, Any]) -> Any:
 
 def _operand(operand: Any, item: Raw) -> dict[str, Any] | None:
     """What a path, a value, or `path or else value` stands for."""
-    if isinstance(operand, Path):
+    if isinstance(operand, AttributePath):
         [name] = operand.path
         return item.get(name)
     if isinstance(operand, Value):
@@ -284,13 +305,15 @@ class Tables:
     """DynamoDB in memory: it judges conditions and carries updates out, so that models and modules are the real ones.
 
     `refusals` are the reasons for which the next transactions are cancelled, one list each; `index_lag`: so many
-    queries of an index find nothing yet.
+    queries of an index find nothing yet; `about_to_write` and `written` are told of each write but transactions.
     """
 
     def __init__(self) -> None:
         self.rows: dict[str, dict[tuple[str, str], Raw]] = {}
         self.refusals: list[list[str]] = []
         self.index_lag = 0
+        self.about_to_write: Callable[[], object] = lambda: None
+        self.written: Callable[[], object] = lambda: None
 
     def copy(self) -> dict[str, dict[tuple[str, str], Raw]]:
         return copy.deepcopy(self.rows)
@@ -336,9 +359,12 @@ class _Table:
 
     def _write(self, error: type[PynamoDBException], *args: Any, **kwargs: Any) -> dict[str, Raw]:
         write = self.get_operation_kwargs(*args, **kwargs)
+        self.connection.about_to_write()
         if not write.may_be():
             raise error("refused", ClientError({"Error": {"Code": "ConditionalCheckFailedException"}}, "Write"))
-        return {"Attributes": write.carry_out()}
+        after = write.carry_out()
+        self.connection.written()
+        return {"Attributes": after}
 
     put_item = partialmethod(_write, PutError)
     update_item = partialmethod(_write, UpdateError)
@@ -352,6 +378,7 @@ class _Table:
         self, keys: list[dict[str, str]], attributes_to_get: Sequence[str] | None = None, **_: Any
     ) -> dict[str, dict[str, list[Raw]]]:
         asked = [(key[self.names[0]], key[self.names[1]]) for key in keys]
+        assert len(set(asked)) == len(asked), "AWS refuses a key that is given twice"
         found = [copy.deepcopy(self.rows[key]) for key in asked if key in self.rows]
         if attributes_to_get:
             found = [{name: item[name] for name in attributes_to_get if name in item} for item in found]
@@ -363,6 +390,7 @@ class _Table:
         range_key_condition: Any = None,
         filter_condition: Any = None,
         index_name: str | None = None,
+        exclusive_start_key: dict[str, Any] | None = None,
         **_: Any,
     ) -> dict[str, Any]:
         name = self.names[0]
@@ -378,6 +406,9 @@ class _Table:
         if index_name and self.connection.index_lag:
             self.connection.index_lag -= 1
             found = []
+        if exclusive_start_key:
+            keys = [{name: item[name] for name in exclusive_start_key} for item in found]
+            found = found[keys.index(exclusive_start_key) + 1 :]
         return {"Items": found, "Count": len(found), "ScannedCount": len(found)}
 
 
@@ -386,3 +417,256 @@ def tables_in_memory(monkeypatch: pytest.MonkeyPatch) -> Tables:
     made = Tables()
     monkeypatch.setattr(Model, "_get_connection", classmethod(lambda model: _Table(made, model)))
     return made
+
+
+# --- a shop in memory: as much of Shopify as lookbook.shopify.Shop shows --------------------------------------------
+
+T = TypeVar("T")
+
+
+class KilledError(BaseException):
+    """The process is dead; nothing in it may catch this."""
+
+
+@dataclass
+class Trouble:
+    """What happens at a call to the shop, before or after it is carried out: an error, or what somebody else does.
+
+    `call` and `about` (a product's id) say which call it is, if not any; `skip` so many of them go well before.
+    """
+
+    happens: BaseException | Callable[[], object]
+    call: str = ""
+    moment: Literal["before", "after"] = "before"
+    about: str = ""
+    skip: int = 0
+    times: int = 1
+
+    def is_due(self, call: str, about: Collection[str]) -> bool:
+        if self.call not in {"", call} or (self.about and self.about not in about):
+            return False
+        self.skip -= 1
+        self.times -= self.skip < 0
+        return self.skip < 0 <= self.times
+
+    def strike(self) -> None:
+        if isinstance(self.happens, BaseException):
+            raise self.happens
+        self.happens()
+
+
+@dataclass(eq=False)
+class Picture:
+    """A picture of a shop's product; `by` is who has put it there."""
+
+    media_id: str
+    by: Literal["us", "merchant"]
+    file: str
+    alt: str
+    added_at: float
+    ready_at: float
+    failure: str = ""
+
+    def told(self, now: float, *, with_url: bool) -> Media:
+        half = (self.added_at + self.ready_at) / 2
+        ended = "FAILED" if self.failure else "READY"
+        status = "UPLOADED" if now < half else "PROCESSING" if now < self.ready_at else ended
+        url = f"https://cdn.shopify.com/s/files/1/2/3/files/{self.file}?v=179" if status == "READY" and with_url else ""
+        error = self.failure if status == "FAILED" else ""
+        return Media(self.media_id, status, self.alt, url, "2026-11-21T10:00:00Z", error, is_image=True)
+
+
+@dataclass(eq=False)
+class ShopShelf:
+    """A shop's product."""
+
+    title: str
+    media: list[Picture] = field(default_factory=list)
+    changes: int = 0
+
+    def updated_at(self, now: float) -> str:
+        """Say when it was changed: by anybody, or as a picture was ready."""
+        return f"{self.changes}+{sum(each.ready_at <= now for each in self.media)}"
+
+
+class ShopInMemory:
+    """A shop that does what it is asked, at the clock of a test, and can be told to do it badly.
+
+    `seconds` is what a picture takes, `spoilt` says why the pictures of some files fail, and `locked` why some media
+    can be neither deleted nor changed.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.products: dict[str, ShopShelf] = {}
+        self.variants_told: list[Variant] = []
+        self.info = ShopInfo("The Shop", frozenset(REQUIRED_SCOPES))
+        self.seconds = 3.0
+        self.spoilt: dict[str, str] = {}
+        self.locked: dict[str, str] = {}
+        self.troubles: list[Trouble] = []
+        self.calls: list[str] = []
+        self.points = 0.0
+        self.throttled = 0
+        self._clock = clock
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._dead = False
+
+    # --- what the merchant does
+
+    def stocks(self, *names: str, **pictures: Sequence[str]) -> None:
+        """Have products, by number, each with the merchant's own pictures."""
+        for name in (*names, *pictures):
+            self.products[gid(name)] = ShopShelf(f"Shop's {name}")
+            for file in pictures.get(name, ()):
+                self.merchant_adds(name, file)
+
+    def merchant_adds(
+        self, name: str, file: str, position: int | None = None, *, alt: str = "", seconds: float = 0
+    ) -> None:
+        shelf, now = self.products[gid(name)], self._clock()
+        picture = Picture(self._number(), "merchant", file, alt, now, now + seconds)
+        shelf.media.insert(len(shelf.media) if position is None else position, picture)
+        shelf.changes += 1
+
+    def merchant_removes(self, name: str, position: int) -> None:
+        shelf = self.products[gid(name)]
+        del shelf.media[position]
+        shelf.changes += 1
+
+    def merchant_moves(self, name: str, position: int, to: int) -> None:
+        shelf = self.products[gid(name)]
+        shelf.media.insert(to, shelf.media.pop(position))
+        shelf.changes += 1
+
+    def media(self, name: str) -> list[Picture]:
+        return self.products[gid(name)].media
+
+    # --- what befalls it
+
+    def fails(self, happens: BaseException | Callable[[], object], call: str = "", **how: Any) -> None:
+        self.troubles.append(Trouble(happens, call, **how))
+
+    def dies(self, at: int, moment: Literal["before", "after"]) -> None:
+        """Kill the process that makes the call of this number, counted from the next one, from 0."""
+
+        def die() -> None:
+            self._dead = True
+            raise KilledError
+
+        self.fails(die, skip=at, moment=moment)
+
+    def heals(self) -> None:
+        self.troubles, self._dead = [], False
+
+    def _number(self) -> str:
+        return f"gid://shopify/MediaImage/{next(self._numbers)}"
+
+    def _do(self, call: str, about: Collection[str], points: float, carry_out: Callable[[], T]) -> T:
+        with self._lock:
+            if self._dead:
+                raise KilledError
+            self.calls.append(call)
+            due = next((each for each in self.troubles if each.is_due(call, about)), None)
+        if due and due.moment == "before":
+            due.strike()
+        with self._lock:
+            told = carry_out()
+            self.points += points
+        if due and due.moment == "after":
+            due.strike()
+        return told
+
+    # --- what lookbook.shopify.Shop can do
+
+    def describe(self) -> ShopInfo:
+        return self._do("describe", (), 3, lambda: self.info)
+
+    def variants(self) -> Iterator[Variant]:
+        return iter(self._do("variants", (), 2, lambda: self.variants_told))
+
+    def _there(self, ids: Sequence[str]) -> dict[str, ShopShelf]:
+        return {each: self.products[each] for each in ids if each in self.products}
+
+    def glance(self, ids: Sequence[str]) -> dict[str, Glance]:
+        def look() -> dict[str, Glance]:
+            now = self._clock()
+            return {name: Glance(each.updated_at(now), len(each.media)) for name, each in self._there(ids).items()}
+
+        return self._do("glance", ids, 2 * len(ids), look) if ids else {}
+
+    def read(self, ids: Sequence[str]) -> dict[str, ShopProduct]:
+        def look() -> dict[str, ShopProduct]:
+            now = self._clock()
+            found = {}
+            for name, each in self._there(ids).items():
+                media = tuple(picture.told(now, with_url=True) for picture in each.media)
+                found[name] = ShopProduct(name, each.title, each.updated_at(now), media)
+            return found
+
+        return self._do("read", ids, sum(3 + 2 * len(each.media) for each in self._there(ids).values()), look)
+
+    def added(self, ids: Sequence[str], count: int) -> dict[str, Added]:
+        def look() -> dict[str, Added]:
+            now = self._clock()
+            found = {}
+            for name, each in self._there(ids).items():
+                media = tuple(picture.told(now, with_url=False) for picture in each.media[-count:])
+                found[name] = Added(each.updated_at(now), media)
+            return found
+
+        return self._do("added", ids, (3 + count) * len(ids), look)
+
+    def add_media(self, product_id: str, pictures: Sequence[tuple[str, str]]) -> None:
+        def add() -> None:
+            if product_id not in self.products:
+                raise ShopProductError("Shopify refused it: Product does not exist.")
+            shelf, now = self.products[product_id], self._clock()
+            files = {picture.file for each in self.products.values() for picture in each.media}
+            for url, alt in pictures:
+                file = url.rpartition("/")[2]
+                number = self._number()
+                if file in files:
+                    file = file.replace(".jpg", f"_{uuid.UUID(int=len(self.calls))}.jpg")
+                failure = self.spoilt.get(file[:64], "")
+                shelf.media.append(Picture(number, "us", file, alt, now, now + self.seconds, failure))
+            shelf.changes += 1
+
+        self._do("add_media", [product_id], 10 + 1.9 * len(pictures), add)
+
+    def reorder(self, product_id: str, moves: Sequence[tuple[str, int]]) -> None:
+        def move() -> None:
+            media = self.products[product_id].media
+            for name, position in moves:
+                picture = next(each for each in media if each.media_id == name)
+                media.remove(picture)
+                media.insert(position, picture)
+            self.products[product_id].changes += 1
+
+        self._do("reorder", [product_id], 10, move)
+
+    def delete_files(self, media_ids: Sequence[str]) -> dict[str, str]:
+        def delete() -> dict[str, str]:
+            for shelf in self.products.values():
+                staying = [each for each in shelf.media if each.media_id not in set(media_ids) - set(self.locked)]
+                shelf.changes += len(staying) < len(shelf.media)
+                shelf.media = staying
+            return {each: self.locked[each] for each in media_ids if each in self.locked}
+
+        return self._do("delete_files", media_ids, 10 + 1.9 * len(media_ids), delete)
+
+    def set_alts(self, alts: Mapping[str, str]) -> dict[str, str]:
+        def change() -> dict[str, str]:
+            for shelf in self.products.values():
+                for picture in shelf.media:
+                    if picture.media_id in alts and picture.media_id not in self.locked:
+                        picture.alt = alts[picture.media_id]
+                        shelf.changes += 1
+            return {each: self.locked[each] for each in alts if each in self.locked}
+
+        return self._do("set_alts", list(alts), 10 + 1.9 * len(alts), change)
+
+
+def gid(name: str) -> str:
+    """Return a shop's product's id, given its number, with or without a letter before it."""
+    return f"gid://shopify/Product/{name.lstrip('P')}"

@@ -24,7 +24,6 @@ from lookbook.settings import ApiSettings
 from lookbook.shopify import AdminToken, ClientCredentials, credentials_from_json
 from lookbook.tables import PRODUCT, RUN, Product, Publishing, Run, Store, Usage
 from lookbook.times import iso, now
-from tests.unit import fakes
 from tests.unit.fakes import Bucket, Tables, method_settings, tables_in_memory
 
 Json = dict[str, Any]
@@ -33,13 +32,6 @@ TOKEN = "shpat_top-secret"
 PREFIX = "lookbook/stores/"
 CSV = "CJ Product ID,Shopify Product ID\nCJ1,11\n"
 ONE = {"store_id": "one", "domain": "one.myshopify.com", "admin_token": TOKEN}
-
-
-class Links(Bucket):
-    """S3 in memory, with links."""
-
-    def generate_presigned_url(self, _: str, *, Params: Json, **__: Any) -> str:  # noqa: N803 - boto3's
-        return f"https://s3.example.com/{Params['Key']}"
 
 
 class Vault:
@@ -76,7 +68,7 @@ class World:
     """The API, and what stands behind it."""
 
     tables: Tables
-    bucket: Links = field(default_factory=Links)
+    bucket: Bucket = field(default_factory=Bucket)
     vault: Vault = field(default_factory=Vault)
     started: list[Json] = field(default_factory=list)
     invoke: Callable[..., Json] = lambda **_: {}
@@ -132,16 +124,6 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     )
     for module in (api, runs_api, products_api):
         monkeypatch.setattr(module, "settings", lambda: told)
-    query = fakes._Table.query
-
-    def query_from(table: Any, *args: Any, exclusive_start_key: Any = None, **more: Any) -> Json:
-        """Query as the fake does, from a start key on."""
-        answer: Json = query(table, *args, **more)
-        keys = [{name: item[name] for name in exclusive_start_key or ()} for item in answer["Items"]]
-        left = answer["Items"][keys.index(exclusive_start_key) + 1 :] if exclusive_start_key else answer["Items"]
-        return {"Items": left, "Count": len(left), "ScannedCount": len(left)}
-
-    monkeypatch.setattr(fakes._Table, "query", query_from)
     monkeypatch.setattr(aws, "s3", lambda: made.bucket)
     monkeypatch.setattr(aws, "secrets", lambda: made.vault)
     monkeypatch.setattr(aws, "step_functions", lambda: made)

@@ -53,7 +53,7 @@ def place(
         else:
             remove.append(each.media_id)
     add = tuple(image_id for image_id in wanted if image_id not in keep)
-    return Placement(keep, add, tuple(remove), busy and bool(add))
+    return Placement(keep, add, tuple(remove), busy and (bool(add) or not wanted))
 
 
 def _image_in(url: str, ours: Collection[str]) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -43,6 +43,9 @@ BUSY_WAIT_SECONDS = 5
 LINK_SECONDS = 3600  # Shopify fetches a picture within seconds
 MOST_ALT = 512
 STOPPED = "The run was stopped before it came to the rest of the store's products."
+MAPPED_ANEW = "It was mapped to another product of the shop meanwhile; sync it again."
+# In a product's counts: this run has changed it in the shop, if it be only the order.
+CHANGED = "changed"
 
 
 class PublishTask(BaseModel):
@@ -78,7 +81,9 @@ class _Work:
     media: dict[str, str] = field(default_factory=dict)
     added: int = 0
     removed: int = 0
+    kept: list[str] = field(default_factory=list)
     moved: bool = False
+    order: list[str] = field(default_factory=list)
     alt_taken: bool = True
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -131,7 +136,8 @@ class Publisher:
         try:
             store = stores.get(task.store_id)
             if not stores.lease(task.store_id, task.run_id, self.clock()):
-                return task.then("wait", BUSY_WAIT_SECONDS)
+                stopped = budget.look(task.run_id).stop_status == budget.DEFERRED
+                return self.end(task, record, STOPPED) if stopped else task.then("wait", BUSY_WAIT_SECONDS)
             shop = self.open_shop(store)
             if task.action == "match":
                 match.match(shop, self.settings.bucket, task.run_id, task.store_id)
@@ -208,6 +214,7 @@ class _Visit:
         self._shop = shop
         self._store_key = stores.sort_key(task.store_id)
         self._deadline = 0.0
+        self._done = "published" if task.action == "publish" else "taken_out"
 
     def go_on(self, seconds_left: Callable[[], float]) -> PublishTask:
         """Work on one batch after the other, from where the last call came to."""
@@ -225,6 +232,8 @@ class _Visit:
             tally = self._batch([PlanLine.model_validate_json(line) for _, line in raw])
             tally.counts["throttled"] = self._shop.throttled - before[1]
             self._keep(tally, raw[-1][0], self._shop.points - before[0])
+            if int(record.offset) != raw[-1][0]:  # another call of this run is further
+                return task.then("publish")
         return publisher.end(task, record)
 
     def _keep(self, tally: _Tally, offset: int, points: float) -> None:
@@ -259,14 +268,15 @@ class _Visit:
             if not isinstance(usage, Usage):
                 tally.add("not_mapped", line.product_id, line.title, _not_mapped(self._task.store_id))
             elif self._is_settled(product, usage):
-                settled.append(_Work(line.product_id, line.title, usage, [], frozenset(), str(usage.library_seen)))
+                one = _Work(line.product_id, line.title, usage, [], frozenset(), str(usage.library_seen))
+                one.counts = self._counted(usage)
+                settled.append(one)
             else:
                 work.append(self._prepare(line.product_id, line.title, usage))
         work += self._glance(settled)
         todo = [one for one in work if not one.outcome]
         for one in todo:
-            if not one.images and not one.known and not one.usage.old_media:
-                one.end("without_images" if self._task.action == "publish" else "unchanged")
+            self._end_if_nothing_to_show(one)
         pause = 0.0
         while (todo := [one for one in todo if not one.outcome]) and self._publisher.clock() < self._deadline:
             self._publisher.sleep(pause)
@@ -275,10 +285,18 @@ class _Visit:
         for one in work:
             if not one.outcome:
                 one.end("failed", "The shop is still working on the product's pictures; sync again later.")
-            if one.outcome == "failed" and one.usage.status not in {"failed", "removed"}:
-                one.usage.update([Usage.status.set("failed"), Usage.reason.set(one.reason)])
             self._count(tally, one)
         return tally
+
+    def _end_if_nothing_to_show(self, one: _Work) -> None:
+        if one.images or one.known or one.usage.old_media:
+            return
+        if one.counts[CHANGED]:
+            one.end(self._done)
+        elif self._task.action == "publish":
+            one.end("without_images")
+        elif one.usage.status != "failed":  # else pictures may be there that were never noted
+            one.end("unchanged")
 
     def _load(self, lines: list[PlanLine]) -> dict[tuple[str, str], LibraryItem]:
         keys = [(line.product_id, key) for line in lines for key in (PRODUCT, self._store_key)]
@@ -301,7 +319,11 @@ class _Visit:
         ours = frozenset(str(image.image_id) for image in images) | {entry["image_id"] for entry in usage.media or []}
         title = product.title if product is not None else title
         seen = product.updated_at if product is not None else ""
-        return _Work(product_id, title, usage, wanted, ours, seen)
+        return _Work(product_id, title, usage, wanted, ours, seen, counts=self._counted(usage))
+
+    def _counted(self, usage: Usage) -> Counter[str]:
+        """Return what this run has done with a product already, if its batch was cut off after it."""
+        return Counter(usage.run_counts or {}) if usage.run_id == self._task.run_id else Counter()
 
     def _glance(self, settled: list[_Work]) -> list[_Work]:
         """Look for 2 points whether a product in the shop is as we left it; what is not has to be looked at whole."""
@@ -313,21 +335,46 @@ class _Visit:
             if glance is None:
                 self._gone(one)
             elif (glance.updated_at, glance.media_count) == left:
-                one.end("unchanged")
-                if usage.run_id == self._task.run_id:  # a batch that was cut off after it
-                    one.counts = Counter(usage.run_counts or {})
-                    one.outcome = "published" if one.counts else "unchanged"
+                one.end(self._done if one.counts[CHANGED] else "unchanged")
             else:
                 one = self._prepare(one.product_id, one.title, usage)  # noqa: PLW2901 - it takes its place
             found.append(one)
         return found
 
     def _gone(self, one: _Work) -> None:
+        """Note that the shop has no such product; what was live at another one before still has to go from there."""
         reason = "The shop has no such product any more; map it anew, or take it out of the mapping."
-        one.usage.update(
-            [Usage.status.set("removed"), Usage.reason.set(reason), Usage.media.set([]), Usage.old_media.remove()]
-        )
-        one.end("failed" if self._task.action == "publish" else "unchanged", reason)
+        old = one.usage.old_media or []
+        kept = self._shop.delete_files(old) if old else {}
+        one.media, one.removed, one.kept = {}, len(old) - len(kept), list(kept)
+        one.counts += self._counts(one)
+        actions = [Usage.status.set("removed"), Usage.reason.set(reason), Usage.media.set([])]
+        if not self._note(one, actions):
+            return
+        if self._task.action == "publish" or kept:
+            one.end("failed", reason)
+        else:
+            one.end(self._done if one.counts[CHANGED] else "unchanged", reason)
+
+    def _note(self, one: _Work, actions: Sequence[Action]) -> bool:
+        """Write what has become of a product. Returns False if it was mapped anew meanwhile; then what is live goes."""
+        usage = one.usage
+        more = [
+            Usage.old_media.set(one.kept) if one.kept else Usage.old_media.remove(),
+            Usage.run_id.set(self._task.run_id),
+            Usage.run_counts.set(dict(one.counts)),
+        ]
+        try:
+            usage.update([*actions, *more], condition=Usage.shop_product_id == usage.shop_product_id)
+        except UpdateError as error:
+            if error.cause_response_code != "ConditionalCheckFailedException":
+                raise
+        else:
+            return True
+        usage.refresh(consistent_read=True)
+        usage.update([Usage.old_media.set(list(dict.fromkeys([*(usage.old_media or []), *one.media.values()])))])
+        one.end("failed", MAPPED_ANEW)
+        return False
 
     # ------------------------------------------------------------------ a round: read, add, wait, tidy up, record
 
@@ -360,10 +407,11 @@ class _Visit:
             self._publisher.sleep(pause)
             pause = min(5.0, pause * 1.5)
             for one, found in list(self._look_for(put)):
-                if any(each.status in UNFINISHED for each in found.media):
+                if found is not None and any(each.status in UNFINISHED for each in found.media):
                     continue
                 put.remove(one)
-                if self._are_ours(one, found):  # else somebody has added others; the next round reads them all
+                # else it is gone, or somebody has added others; the next round reads it whole
+                if found is not None and self._are_ours(one, found):
                     arrived[one.product_id] = found
         return arrived
 
@@ -390,8 +438,8 @@ class _Visit:
             return False
         return True
 
-    def _look_for(self, put: list[_Work]) -> Iterator[tuple[_Work, Added]]:
-        """Yield each product with as many of its last pictures as were put there."""
+    def _look_for(self, put: list[_Work]) -> Iterator[tuple[_Work, Added | None]]:
+        """Yield each product with as many of its last pictures as were put there; None if it is gone."""
         by_count: dict[int, list[_Work]] = {}
         for one in put:
             assert one.placement is not None
@@ -399,9 +447,7 @@ class _Visit:
         for count, group in by_count.items():
             found = self._shop.added([one.usage.shop_product_id for one in group], count)
             for one in group:
-                last = found.get(one.usage.shop_product_id)
-                if last is not None:
-                    yield one, last
+                yield one, found.get(one.usage.shop_product_id)
 
     @staticmethod
     def _are_ours(one: _Work, last: Added) -> bool:
@@ -414,9 +460,12 @@ class _Visit:
     def _tidy(self, complete: list[_Work], added: Mapping[str, Added]) -> None:
         """Take out what has to go, put the rest in order, and note what is live."""
         removing: dict[str, _Work] = {}
+        # A product that was mapped back may have among its old media what is wanted again.
+        staying = {media_id for one in complete if one.placement for media_id in one.placement.keep.values()}
         for one in complete:
             assert one.placement is not None
-            removing |= dict.fromkeys([*one.placement.remove, *(one.usage.old_media or [])], one)
+            old = [media_id for media_id in one.usage.old_media or [] if media_id not in staying]
+            removing |= dict.fromkeys([*one.placement.remove, *old], one)
             if found := added.get(one.product_id):
                 for image_id, each in zip(one.placement.add, found.media, strict=True):
                     if each.status == "READY":
@@ -424,11 +473,13 @@ class _Visit:
                         one.added += 1
                     else:
                         removing[each.media_id] = one
-                        one.reason = f"Shopify could not use the picture: {each.error or 'it gave no reason'}."
+                        why = each.error.rstrip(".") or "it gave no reason"
+                        one.reason = f"Shopify could not use the picture: {why}."
         kept = self._shop.delete_files(list(removing)) if removing else {}
         for media_id, one in removing.items():
             if media_id in kept:
-                one.reason = one.reason or f"Shopify did not take a picture out: {kept[media_id]}."
+                one.reason = one.reason or f"Shopify did not take a picture out: {kept[media_id].rstrip('.')}."
+                one.kept.append(media_id)
             else:
                 one.removed += 1
         self._set_alts(complete)
@@ -442,19 +493,23 @@ class _Visit:
     def _set_alts(self, complete: list[_Work]) -> None:
         """Let the pictures that stay have the product's title, if it has changed; not what a merchant has written."""
         renamed = [one for one in complete if one.placement and one.usage.alt and one.usage.alt != one.alt]
-        alts = {media_id: one.alt for one in renamed if one.placement for media_id in one.placement.keep.values()}
+        alts = {
+            each.media_id: one.alt
+            for one in renamed
+            for each in (one.shop.media if one.shop else ())
+            if each.media_id in one.media.values() and each.alt == one.usage.alt
+        }
         refused = self._shop.set_alts(alts) if alts else {}
         for one in renamed:
             if why := next((refused[each] for each in one.media.values() if each in refused), ""):
-                one.reason = one.reason or f"Shopify did not take the alternative text: {why}."
+                one.reason = one.reason or f"Shopify did not take the alternative text: {why.rstrip('.')}."
                 one.alt_taken = False
 
     def _order(self, one: _Work, found: Added | None, removed: set[str]) -> None:
-        """Put our pictures into the wanted order among themselves, when what is wanted has changed."""
+        """Put our pictures into the wanted order among themselves, when they are not those that we noted last."""
         assert one.shop is not None
-        before = [entry["image_id"] for entry in one.usage.media or []]
         ours = [one.media[image_id] for image_id in one.wanted if image_id in one.media]
-        if not before or before == [image_id for image_id in one.wanted if image_id in one.media]:
+        if ours == list(one.known):
             return
         order = [each.media_id for each in one.shop.media if each.media_id not in removed]
         order += [each.media_id for each in (found.media if found else ()) if each.media_id not in removed]
@@ -463,6 +518,7 @@ class _Visit:
                 self._shop.reorder(one.usage.shop_product_id, steps)
             except ShopProductError as error:
                 one.reason = one.reason or str(error)
+                one.order = [media_id for media_id in order if media_id in ours]  # so that the next sync tries it again
             one.moved = True
 
     @staticmethod
@@ -476,11 +532,9 @@ class _Visit:
         assert one.shop is not None
         now = iso(self._publisher.now())
         since = {entry["media_id"]: entry["since"] for entry in one.usage.media or []}
-        live = [
-            {"image_id": image_id, "media_id": one.media[image_id], "since": since.get(one.media[image_id], now)}
-            for image_id in one.wanted
-            if image_id in one.media
-        ]
+        images = {media_id: image_id for image_id, media_id in one.media.items()}
+        order = one.order or [one.media[image_id] for image_id in one.wanted if image_id in one.media]
+        live = [{"image_id": images[each], "media_id": each, "since": since.get(each, now)} for each in order]
         glance = seen.get(one.usage.shop_product_id)
         if glance is not None:
             updated_at, count = glance.updated_at, glance.media_count
@@ -491,42 +545,45 @@ class _Visit:
         missing = len(live) < len(one.wanted)
         emptied = "unpublished" if self._task.action == "unpublish" else "mapped"
         status = "failed" if missing or one.reason else ("live" if live else emptied)
-        usage = one.usage
-        usage.update(
-            [
-                Usage.status.set(status),
-                Usage.media.set(live),
-                Usage.old_media.remove(),
-                *([Usage.alt.set(one.alt)] if one.alt_taken else []),
-                Usage.library_seen.set(one.library_seen),
-                Usage.shop_updated_at.set(updated_at),
-                Usage.shop_media_count.set(count),
-                Usage.synced_at.set(now),
-                Usage.run_id.set(self._task.run_id),
-                Usage.run_counts.set(dict(one.counts)),
-                Usage.reason.set(one.reason) if one.reason else Usage.reason.remove(),
-            ]
-        )
+        actions = [
+            Usage.status.set(status),
+            Usage.media.set(live),
+            *([Usage.alt.set(one.alt)] if one.alt_taken else []),
+            Usage.library_seen.set(one.library_seen),
+            Usage.shop_updated_at.set(updated_at),
+            Usage.shop_media_count.set(count),
+            Usage.synced_at.set(now),
+            Usage.reason.set(one.reason) if one.reason else Usage.reason.remove(),
+        ]
+        if not self._note(one, actions):
+            return
         if status == "failed":
             one.end("failed", one.reason)
-        elif self._task.action == "unpublish":
-            one.end("taken_out" if one.removed else "unchanged")
         else:
-            one.end("published" if one.added or one.removed or one.moved else "unchanged")
+            one.end(self._done if one.counts[CHANGED] else "unchanged")
 
     # ------------------------------------------------------------------ what it came to
 
     def _count(self, tally: _Tally, one: _Work) -> None:
+        noted = one.usage.status in {"failed", "removed"} and one.usage.reason == one.reason
+        if one.outcome == "failed" and not noted:
+            one.usage.update([Usage.status.set("failed"), Usage.reason.set(one.reason)])
         reason = one.reason
         if one.outcome == "without_images":
             reason = "The library has no images of it."
         tally.add(one.outcome, one.product_id, one.title, reason if one.outcome != "unchanged" else "")
         tally.counts += one.counts
+        del tally.counts[CHANGED]
 
     def _counts(self, one: _Work) -> Counter[str]:
-        """Return what was done with a product, and what it would have cost to make for this store what was not."""
-        counts = Counter({"images_added": one.added, "images_removed": one.removed})
-        new = set(one.media) - set(one.placement.keep if one.placement else ())
+        """Return what was done with a product, and what it would have cost to make for this store what was not.
+
+        What a call has put there that was cut off before it could note it counts when it is noted.
+        """
+        new = {image_id for image_id, media_id in one.media.items() if media_id not in one.known}
+        taken_out = self._task.action == "unpublish" and bool(one.shop and one.known)
+        counts = Counter({"images_added": len(new), "images_removed": one.removed})
+        counts[CHANGED] = int(bool(new or one.removed or one.moved or taken_out))
         for image in one.images:
             if image.image_id not in new:
                 continue

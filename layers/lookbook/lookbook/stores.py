@@ -126,7 +126,7 @@ def usages(store_id: str, *, limit: int | None = None, start: dict[str, Any] | N
     return Usage.by_store.query(store_id, limit=limit, last_evaluated_key=start)
 
 
-def map_product(usage: Usage | None, store_id: str, product_id: str, shop_product_id: str, now: datetime) -> None:
+def map_product(usage: Usage | None, store_id: str, product_id: str, shop_product_id: str, now: datetime) -> Usage:
     """Say which product of the shop a product is. What was live at another one has to go from there."""
     actions: list[Action] = [
         Usage.kind.set(Usage),
@@ -135,11 +135,14 @@ def map_product(usage: Usage | None, store_id: str, product_id: str, shop_produc
         Usage.mapped_at.set(iso(now)),
         Usage.status.set("mapped"),
         Usage.library_seen.remove(),
+        Usage.reason.remove(),
     ]
     if usage is not None:
         gone = [*(usage.old_media or []), *(entry["media_id"] for entry in usage.media or [])]
         actions += [Usage.media.set([]), Usage.old_media.set(gone)]
-    Usage(product_id, sort_key(store_id)).update(actions)
+    mapped = Usage(product_id, sort_key(store_id))
+    mapped.update(actions)
+    return mapped
 
 
 def show(store: Store) -> dict[str, Any]:

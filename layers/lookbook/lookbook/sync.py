@@ -67,7 +67,7 @@ def plan(options: SyncOptions, action: str, bucket: str, key: str, folder: Path,
     else:
         products = (_Product(n, product_id, usages[product_id]) for n, product_id in enumerate(sorted(usages)))
     if action == "unpublish":
-        products = (each for each in products if each.usage is not None and (each.usage.media or each.usage.old_media))
+        products = (each for each in products if each.reason or _may_have_media(each.usage))
     listed = Listed()
     with (folder / "plan").open("wb") as lines:
         batch: list[_Product] = []
@@ -82,21 +82,38 @@ def plan(options: SyncOptions, action: str, bucket: str, key: str, folder: Path,
 
 def _mapped(pairs: Iterator[Pair], usages: dict[str, Usage], store_id: str, now: datetime) -> Iterator[_Product]:
     """Write what the mapping says anew; a product that is mapped so already costs no write."""
+    lines = list(pairs)
     held = {str(usage.shop_product_id): product_id for product_id, usage in usages.items()}
-    for pair in pairs:
+    taken = _taken(lines, held)
+    for pair in lines:
         usage = usages.get(pair.product_id)
         reason = pair.reason
-        other = held.get(pair.shop_product_id, pair.product_id)
-        if not reason and other != pair.product_id:
+        if not reason and pair.product_id in taken:
+            other = held[pair.shop_product_id]
             reason = f"The Shopify product is mapped to {other} already; two products cannot be one in the shop."
         if not reason and (usage is None or usage.shop_product_id != pair.shop_product_id):
-            stores.map_product(usage, store_id, pair.product_id, pair.shop_product_id, now)
-            usage = Usage(pair.product_id, stores.sort_key(store_id), shop_product_id=pair.shop_product_id)
+            usage = stores.map_product(usage, store_id, pair.product_id, pair.shop_product_id, now)
         yield _Product(pair.line, pair.product_id, usage, reason and f"Line {pair.line}: {reason}")
 
 
+def _taken(pairs: list[Pair], held: dict[str, str]) -> set[str]:
+    """Return the products that cannot be mapped as given, as another one holds the Shopify product and keeps it."""
+    asked = {pair.product_id: pair.shop_product_id for pair in pairs if not pair.reason}
+    wanted_by = {shop_product_id: product_id for product_id, shop_product_id in asked.items()}
+    holds = {product_id: shop_product_id for shop_product_id, product_id in held.items()}
+    taken: set[str] = set()
+    for product_id, shop_product_id in asked.items():
+        loser: str | None = product_id
+        if held.get(shop_product_id, product_id) in asked:
+            continue
+        while loser is not None and loser not in taken:  # it keeps what it holds, which another one may want
+            taken.add(loser)
+            loser = wanted_by.get(holds.get(loser, ""))
+    return taken
+
+
 def _named(options: SyncOptions, usages: dict[str, Usage]) -> Iterator[_Product]:
-    for number, product_id in enumerate(options.products or ()):
+    for number, product_id in enumerate(dict.fromkeys(options.products or ())):
         reason = "" if product_id in usages else f"It is not mapped to a product of the store {options.store}."
         yield _Product(number, product_id, usages.get(product_id), reason)
 
@@ -128,6 +145,11 @@ def _list(batch: list[_Product], options: SyncOptions, action: str, listed: List
 
 def _has_media(usage: Usage | None) -> bool:
     return usage is not None and bool(usage.media or usage.old_media)
+
+
+def _may_have_media(usage: Usage | None) -> bool:
+    """Whether pictures of ours may be in the shop: what has failed may have put some there and never heard of it."""
+    return _has_media(usage) or (usage is not None and usage.status == "failed")
 
 
 def _is_behind(product: Product | None, usage: Usage | None) -> bool:
