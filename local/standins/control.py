@@ -48,6 +48,9 @@ class Fault:
     status: int | None = None
     removed: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def hits(self, text: str, call: str | None) -> bool:
+        return self.match in text and self.on in (None, call)
+
     def shown(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("kind", "count", "seconds", "match", "on", "status")}
 
@@ -80,8 +83,7 @@ class Control:
     def take(self, kinds: Sequence[str], text: str, call: str | None = None) -> Fault | None:
         """The first fault of these kinds that matches `text` (and hits this call), used up once; else nothing."""
         for fault in self._faults:
-            hit = fault.kind in kinds and fault.match in text and fault.on in (None, call) and fault.count != 0
-            if hit:
+            if fault.kind in kinds and fault.count != 0 and fault.hits(text, call):
                 if fault.count is not None:
                     fault.count -= 1
                 return fault
