@@ -195,7 +195,7 @@ def sync(bench: Bench, numbers: range) -> list[Figure]:
     ratio, each = first["seconds"] / floor, points / len(products)
     each_again = (last["points"]["total"] - after["points"]["total"]) / len(products)
     writes = sum(last["mutations"].values()) - sum(after["mutations"].values())
-    minutes = Counter(int(moment // 60) for moment in last["throttled"]["times"])
+    minutes = Counter(int(moment // 60) for moment in last["throttled"])
     good = first["status"] == again["status"] == "succeeded"
     complete = all(len(product["media"]) == 1 + VARIANTS for product in last["products"])
     took = f"{first['seconds']} s / {floor:.1f} s"

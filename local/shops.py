@@ -73,9 +73,11 @@ def open_shop(
                 "handle": handle_of(title),
                 "variants": [{"sku": product_id}],
                 "pictures": [
-                    {"url": own_pictures[product_id], "alt": "In the shop"}
-                    if product_id in own_pictures
-                    else {"base64": plain, "filename": "own.jpg", "alt": "In the shop"}
+                    {
+                        "base64": fetched(own_pictures[product_id]) if product_id in own_pictures else plain,
+                        "filename": "own.jpg",
+                        "alt": "In the shop",
+                    }
                 ],
             }
             for product_id, title in products
@@ -92,6 +94,13 @@ def look(shop_url: str, shop: OpenShop) -> dict[str, Any]:
     answer.raise_for_status()
     found: dict[str, Any] = answer.json()
     return found
+
+
+def fetched(url: str) -> str:
+    """Return what is at an address as base64."""
+    answer = requests.get(url, timeout=30)
+    answer.raise_for_status()
+    return base64.b64encode(answer.content).decode()
 
 
 def own_picture() -> str:

@@ -17,7 +17,7 @@ from lookbook_cli.run_commands import RUN_STATUS, NoWait, RunAsJson, follow, see
 
 MOST_MAPPING = 4_000_000  # bytes, of the API
 MOST_SECRET = 10_000  # bytes; a token has fewer than a hundred
-MOST_NAMED = 1000  # products in a request, of the API
+MOST_NAMED = 100  # products in a request, of the API
 SHOWN = 20  # pairs of a match in a table
 MOST = 100  # products of a store in a table, unless told otherwise
 GRANT = (

@@ -298,7 +298,7 @@ def test_bad_lines_of_a_mapping_are_told_by_number_and_the_rest_is_synced(seller
     run = store.sync("\ufeff" + good.replace(",", ";") + "CJ9;shirt-red\r\n" + "CJ-unknown;5\r\n")
     assert run["status"] == "partial"
     reasons = [problem["reason"] for problem in run["problems"]]
-    assert reasons[0].startswith("Line 4: shirt-red is no Shopify product id")
+    assert reasons[0].startswith("Line 4: 'shirt-red' is not a product of Shopify")
     assert reasons[1] == "The library has no images of it yet; run the scrape that it is in."
     as_wanted(seller, store, seller.ids[:2])
 
@@ -358,7 +358,7 @@ def task_of(seller: Seller, store: Store) -> dict[str, Any]:
         Key=f"runs/{run_id}/plan.jsonl",
         Body="".join(json.dumps(line) + "\n" for line in lines).encode(),
     )
-    return {"run_id": run_id, "store_id": store.store_id, "index": 0, "action": "publish"}
+    return {"run_id": run_id, "plan_of": run_id, "store_id": store.store_id, "index": 0, "action": "publish"}
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,10 @@ def test_ids_are_read_however_the_file_was_made(text: str) -> None:
         ("1.72900000000000E+18,5", "A spreadsheet has shortened"),
         ("CJ1,6.3291E+12", "A spreadsheet has shortened"),
         ("CJ 1,5", "cannot be one"),
-        ("CJ1,shirt-red", "is no Shopify product id"),
-        ("CJ1,gid://shopify/ProductVariant/5", "is no Shopify product id"),
+        ("CJ1,shirt-red", "is not a product of Shopify"),
+        ("CJ1,gid://shopify/ProductVariant/5", "is not a product of Shopify"),
+        ("CJ1,0", "is not a product of Shopify"),
+        ("CJ1,99999999999999999999", "is not a product of Shopify"),
         ("CJ0,5", "line 2 already"),
         ("CJ1,1", "line 2 already, for another product"),
     ],
@@ -73,3 +75,17 @@ def test_a_mapping_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mapping, "MOST_LINES", 3)
     with pytest.raises(InputError, match="more than 3 lines"):
         read("CJ Product ID,Shopify Product ID\n" + "".join(f"CJ{n},{n}\n" for n in range(1, 9)))
+
+
+def test_a_quote_that_is_never_closed_swallows_no_line_in_silence() -> None:
+    # Given a stray quote, as spreadsheets leave it in a title
+    pairs = read('CJ Product ID,Shopify Product ID,Title\nCJ0,1,Shirt\nCJ1,2,"Dress\nCJ2,3,Skirt\n')
+
+    # Then what comes after it is told as one bad line
+    assert [(each.line, bool(each.reason)) for each in pairs] == [(2, False), (3, True)]
+    assert "quote" in pairs[1].reason
+
+
+def test_a_quote_without_an_end_is_refused() -> None:
+    with pytest.raises(InputError, match="cannot be read from line 3 on"):
+        read('CJ Product ID,Shopify Product ID\nCJ0,1\nCJ1,"' + "2" * 200_000)

@@ -141,7 +141,12 @@ class Finisher:
         run.images_generated = max(int(run.images_generated or 0), sum(e.status == ledger.SUCCEEDED for e in entries))
         _correct_blocked(self.settings.bucket, run, context, entries)
         status, why_not = _verdict(run)
-        if context.stores and stop.stop_status != budget.DEFERRED:
+        if context.stores and stop.stop_status == budget.DEFERRED:
+            why_not = (
+                f"{why_not or 'It was stopped.'} Nothing was published to its stores; a retry, or a sync, does that."
+            )
+            status = runs.PARTIAL if status == runs.SUCCEEDED else status
+        elif context.stores and stop.stop_status != budget.DEFERRED:
             _write(run, why_not, [Run.phase.set(runs.PUBLISHING)])
             self.learn(entries)
             return self.publish(context)
@@ -344,7 +349,7 @@ def _published(run: Run, context: RunContext, told: list[dict[str, Any]], now: d
 
 def _store_reason(record: Publishing) -> str:
     """Say what did not come about in a store; empty if all did."""
-    bad = {name: int(getattr(record, name)) for name in ("failed", "not_mapped", "without_images")}
+    bad = {name: int(getattr(record, name)) for name in ("failed", "not_mapped", "without_images", "not_reached")}
     total = sum(bad.values())
     parts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in bad.items() if count)
     told = f"{total:,} product{'s are' if total != 1 else ' is'} not in it as wanted: {parts}." if total else ""

@@ -134,6 +134,7 @@ def _ingest_for_store(run: Run, start: runs.Start, settings: MethodSettings, now
         model_photos=[],
         max_concurrency=1,
         stores=[options.store] if options.publish else [],
+        plan_of=run.run_id,
         action=action,
     )
     listed = sync.Listed()
@@ -164,6 +165,7 @@ def _asked(options: RunOptions, run: Run) -> dict[str, Any]:
         "variants": options.variants,
         "reuse": options.reuse,
         "stores": options.stores,
+        "plan_of": run.fresh_for or run.run_id,
         # The seeds of new pictures follow from the first run, so that a retry finds what that has paid for.
         "fresh_for": "" if options.reuse else (run.fresh_for or run.run_id),
         "budget_microusd": None if limit is None else round(limit * 1_000_000),

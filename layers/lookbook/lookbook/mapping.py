@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lookbook.errors import InputError
+from lookbook.shopify import product_gid
 
 HEADER = ["CJ Product ID", "Shopify Product ID"]
 # What people and other tools call the two columns, without case, spaces and underscores.
 _OURS = {"cjproductid", "productid", "pid", "lookbookproductid"}
 _THEIRS = {"shopifyproductid", "shopifyid", "shopifyproductgid", "shopproductid"}
-_SHOP_ID = re.compile(r"(?:gid://shopify/Product/)?(\d{1,20})")
 _OUR_ID = re.compile(r"[\w.~()'!*:@,;=+&$<>\[\]{}^-]{1,128}")
 _MANGLED = re.compile(r"\d+(?:[.,]\d+)?[eE]\+?\d+")
 MOST_LINES = 100_000
@@ -47,12 +47,18 @@ def parse(data: bytes) -> Iterator[Pair]:
     ours, theirs = _columns(rows)
     products: dict[str, int] = {}
     shop_products: dict[str, int] = {}
-    for row in rows:
-        if not any(cell.strip() for cell in row):
-            continue
-        if rows.line_num > MOST_LINES:
-            raise InputError(f"The mapping has more than {MOST_LINES:,} lines; split it.")
-        yield _pair(rows.line_num, _cell(row, ours), _cell(row, theirs), products, shop_products)
+    before = rows.line_num
+    try:
+        for row in rows:
+            line, before = before + 1, rows.line_num
+            if rows.line_num > MOST_LINES:
+                raise InputError(f"The mapping has more than {MOST_LINES:,} lines; split it.")
+            if line != rows.line_num:
+                yield Pair(line, "", reason=f"A quote in it is only closed in line {rows.line_num}, or never.")
+            elif any(cell.strip() for cell in row):
+                yield _pair(line, _cell(row, ours), _cell(row, theirs), products, shop_products)
+    except csv.Error:
+        raise InputError(f"The mapping cannot be read from line {before + 1} on; look for a quote there.") from None
 
 
 def _columns(rows: Iterator[list[str]]) -> tuple[int, int]:
@@ -76,7 +82,7 @@ def _pair(line: int, product_id: str, shop_id: str, products: dict[str, int], sh
 
     if reason := _unusable(product_id, shop_id):
         return bad(reason)
-    gid = f"gid://shopify/Product/{int(shop_id.rpartition('/')[2])}"
+    gid = product_gid(shop_id)
     if product_id in products:
         return bad(f"The product is in line {products[product_id]} already.")
     if gid in shop_products:
@@ -94,6 +100,8 @@ def _unusable(product_id: str, shop_id: str) -> str:
         return f"A spreadsheet has shortened the id to {mangled[:40]}; format the column as text and export it again."
     if not _OUR_ID.fullmatch(product_id):
         return "The CJ Product ID cannot be one: it has spaces or characters that no product id has."
-    if not _SHOP_ID.fullmatch(shop_id):
-        return f"{shop_id[:60]} is no Shopify product id: give the number, or gid://shopify/Product/<number>."
+    try:
+        product_gid(shop_id)
+    except InputError as error:
+        return str(error)
     return ""

@@ -31,20 +31,32 @@ class Placement:
 
 
 def place(
-    wanted: Sequence[str], ours: Collection[str], known: Mapping[str, str], media: Sequence[Media], alt: str
+    wanted: Sequence[str],
+    ours: Collection[str],
+    known: Mapping[str, str],
+    media: Sequence[Media],
+    *,
+    alt: str,
+    since: str,
 ) -> Placement:
     """Compare a product's pictures in the shop with the images that are wanted there.
 
     `ours` are all image ids that may be there, `known` the image ids of the media that we put there, by media id. A
     picture of ours is also known by its file's name, so that one whose upload was never answered is found again; one
-    that failed has no file, and is known by the alternative text that we give.
+    that failed has no file, and is known by the alternative text that we give, and by its time: after `since`, when the
+    product was mapped.
     """
     keep: dict[str, str] = {}
     remove: list[str] = []
     busy = False
     for each in media:
         image_id = known.get(each.media_id) or _image_in(each.url, ours)
-        if image_id is None and each.status == "FAILED" and each.alt == alt:
+        if (
+            image_id is None
+            and each.is_image
+            and (each.status, each.alt) == ("FAILED", alt)
+            and each.created_at > since
+        ):
             remove.append(each.media_id)
         elif image_id is None:
             busy |= each.status in UNFINISHED and each.is_image

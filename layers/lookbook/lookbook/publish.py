@@ -38,8 +38,11 @@ BATCH = 50
 AT_ONCE = 4  # calls to one shop; one takes about a second, so that this many use up 100 points a second
 READY_SECONDS = 60.0  # a batch waits no longer for the shop; the next sync finds what has become of it
 BATCH_SECONDS = 150.0  # a batch is not begun with less
-MAX_TRIES = 6
-BUSY_WAIT_SECONDS = 5
+SPARE_SECONDS = 60.0  # for a call that is not answered, and for noting what was
+MAX_TRIES = 12  # in all, a quarter of an hour
+MOST_WAIT_SECONDS = 120
+UNANSWERED_WAIT_SECONDS = 15  # a change that was not answered may be made a little later; only then is it looked for
+MOST_MEDIA = 250  # of a product
 LINK_SECONDS = 3600  # Shopify fetches a picture within seconds
 MOST_ALT = 512
 STOPPED = "The run was stopped before it came to the rest of the store's products."
@@ -54,14 +57,21 @@ class PublishTask(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     run_id: str
+    plan_of: str
     store_id: str
     index: int
     action: Literal["publish", "unpublish", "match"]
     next: Literal["publish", "wait", "done"] = "publish"
     wait_seconds: int = 0
+    waits: int = 0
 
     def then(self, following: Literal["publish", "wait", "done"], wait_seconds: int = 0) -> PublishTask:
-        return self.model_copy(update={"next": following, "wait_seconds": wait_seconds})
+        return self.model_copy(update={"next": following, "wait_seconds": wait_seconds, "waits": 0})
+
+    def wait_for_lease(self) -> PublishTask:
+        """Wait longer each time: an execution's history has room for 25,000 events, and each wait takes nine."""
+        wait = min(MOST_WAIT_SECONDS, 2 ** (self.waits + 1))
+        return self.then("wait", wait).model_copy(update={"waits": self.waits + 1})
 
 
 @dataclass(slots=True)
@@ -85,6 +95,7 @@ class _Work:
     moved: bool = False
     order: list[str] = field(default_factory=list)
     alt_taken: bool = True
+    sent: bool = False
     counts: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -137,12 +148,12 @@ class Publisher:
             store = stores.get(task.store_id)
             if not stores.lease(task.store_id, task.run_id, self.clock()):
                 stopped = budget.look(task.run_id).stop_status == budget.DEFERRED
-                return self.end(task, record, STOPPED) if stopped else task.then("wait", BUSY_WAIT_SECONDS)
+                return self.end(task, record, STOPPED) if stopped else task.wait_for_lease()
             shop = self.open_shop(store)
             if task.action == "match":
                 match.match(shop, self.settings.bucket, task.run_id, task.store_id)
                 return self.end(task, record)
-            return _Visit(self, task, record, shop).go_on(seconds_left)
+            return _Visit(self, task, record, shop, seconds_left).go_on()
         except (NotFoundError, ShopError) as error:
             return self.end(task, record, str(error))
         except ShopUnavailableError as error:
@@ -155,12 +166,15 @@ class Publisher:
         record.update([Publishing.tries.set(tries)])
         stores.release(task.store_id, task.run_id)
         logger.info("shop unavailable", extra={**_ids(task), "reason": str(error), "tries": tries})
-        return task.then("wait", min(60, 2**tries))
+        wait = min(MOST_WAIT_SECONDS, 2**tries)
+        return task.then("wait", max(wait, UNANSWERED_WAIT_SECONDS) if error.uncertain else wait)
 
     def end(self, task: PublishTask, record: Publishing, reason: str = "") -> PublishTask:
         actions: list[Action] = [Publishing.finished_at.set(iso(self.now()))]
         if reason:
-            actions.append(Publishing.reason.set(reason))
+            rest = read_lines(self.settings.bucket, plan_key(task.plan_of), int(record.offset))
+            left = sum(PlanLine.model_validate_json(line).decision != "rejected" for _, line in rest)
+            actions += [Publishing.reason.set(reason), Publishing.not_reached.set(left)]
         record.update(actions)
         stores.release(task.store_id, task.run_id)
         return task.then("done")
@@ -207,26 +221,35 @@ def _begin(task: PublishTask, now: datetime) -> Publishing:
 class _Visit:
     """One call's work on one store."""
 
-    def __init__(self, publisher: Publisher, task: PublishTask, record: Publishing, shop: Shop) -> None:
+    def __init__(
+        self,
+        publisher: Publisher,
+        task: PublishTask,
+        record: Publishing,
+        shop: Shop,
+        seconds_left: Callable[[], float],
+    ) -> None:
+        self._seconds_left = seconds_left
         self._publisher = publisher
         self._task = task
         self._record = record
         self._shop = shop
         self._store_key = stores.sort_key(task.store_id)
         self._deadline = 0.0
+        self._unanswered: ShopUnavailableError | None = None
         self._done = "published" if task.action == "publish" else "taken_out"
 
-    def go_on(self, seconds_left: Callable[[], float]) -> PublishTask:
+    def go_on(self) -> PublishTask:
         """Work on one batch after the other, from where the last call came to."""
         publisher, task, record = self._publisher, self._task, self._record
-        lines = read_lines(publisher.settings.bucket, plan_key(task.run_id), int(record.offset))
+        lines = read_lines(publisher.settings.bucket, plan_key(task.plan_of), int(record.offset))
         while raw := list(itertools.islice(lines, BATCH)):
-            if seconds_left() < BATCH_SECONDS:
+            if self._seconds_left() < BATCH_SECONDS:
                 return task.then("publish")
             if budget.look(task.run_id).stop_status == budget.DEFERRED:
                 return publisher.end(task, record, STOPPED)
             if not stores.lease(task.store_id, task.run_id, publisher.clock()):
-                return task.then("wait", BUSY_WAIT_SECONDS)
+                return task.wait_for_lease()
             before = (self._shop.points, self._shop.throttled)
             self._deadline = publisher.clock() + READY_SECONDS
             tally = self._batch([PlanLine.model_validate_json(line) for _, line in raw])
@@ -267,6 +290,8 @@ class _Visit:
             product, usage = found.get((line.product_id, PRODUCT)), found.get((line.product_id, self._store_key))
             if not isinstance(usage, Usage):
                 tally.add("not_mapped", line.product_id, line.title, _not_mapped(self._task.store_id))
+            elif usage.status == "removed" and usage.run_id != self._task.run_id and not usage.old_media:
+                tally.add("removed", line.product_id, line.title)  # a run has said so; a mapping tries it again
             elif self._is_settled(product, usage):
                 one = _Work(line.product_id, line.title, usage, [], frozenset(), str(usage.library_seen))
                 one.counts = self._counted(usage)
@@ -343,7 +368,7 @@ class _Visit:
 
     def _gone(self, one: _Work) -> None:
         """Note that the shop has no such product; what was live at another one before still has to go from there."""
-        reason = "The shop has no such product any more; map it anew, or take it out of the mapping."
+        reason = "The shop has no such product any more. Sync a mapping that says what it is now, else it is left out."
         old = one.usage.old_media or []
         kept = self._shop.delete_files(old) if old else {}
         one.media, one.removed, one.kept = {}, len(old) - len(kept), list(kept)
@@ -387,14 +412,26 @@ class _Visit:
             if one.shop is None:
                 self._gone(one)
                 continue
-            one.placement = place(one.wanted, one.ours, one.known, one.shop.media, one.alt)
+            one.placement = place(
+                one.wanted, one.ours, one.known, one.shop.media, alt=one.alt, since=one.usage.mapped_at
+            )
             one.media = dict(one.placement.keep)
-            if not one.placement.busy:
+            if not one.placement.busy and not (one.sent and one.placement.add):  # what was sent is on its way
                 ready.append(one)
+                self._make_room(one)
         added = self._add([one for one in ready if one.placement and one.placement.add])
         lacking = {one.product_id for one in ready if one.placement and one.placement.add}
         complete = [one for one in ready if one.product_id not in lacking or one.product_id in added]
         self._tidy(complete, added)
+        if self._unanswered is not None:
+            raise self._unanswered
+
+    def _make_room(self, one: _Work) -> None:
+        """Take out what has to go before the rest is added, if there is no room for both."""
+        assert one.shop is not None
+        assert one.placement is not None
+        if one.placement.remove and len(one.shop.media) + len(one.placement.add) > MOST_MEDIA:
+            self._shop.delete_files(one.placement.remove)
 
     def _add(self, lacking: list[_Work]) -> dict[str, Added]:
         """Put pictures into the shop and wait until it has them; return, by product, its last pictures then."""
@@ -403,6 +440,8 @@ class _Visit:
         put = [one for one, call in calls if self._was_put(one, call)]
         arrived: dict[str, Added] = {}
         pause = 2.0
+        if put:
+            self._deadline = self._publisher.clock() + READY_SECONDS
         while put and self._publisher.clock() < self._deadline:
             self._publisher.sleep(pause)
             pause = min(5.0, pause * 1.5)
@@ -417,8 +456,17 @@ class _Visit:
 
     def _add_one(self, one: _Work) -> None:
         assert one.placement is not None
+        if self._seconds_left() < READY_SECONDS + SPARE_SECONDS:
+            self._unanswered = self._unanswered or ShopUnavailableError(f"{self._shop.domain} is slow.")
+        if self._unanswered is not None:
+            return  # a shop that does not answer is not asked 50 times; _was_put sees to it
         pictures = [(self._link(image_id), one.alt) for image_id in one.placement.add]
-        self._shop.add_media(one.usage.shop_product_id, pictures)
+        one.sent = True
+        try:
+            self._shop.add_media(one.usage.shop_product_id, pictures)
+        except ShopUnavailableError as error:
+            self._unanswered = error
+            raise
 
     def _link(self, image_id: str) -> str:
         where = {"Bucket": self._publisher.settings.bucket, "Key": library.image_key(image_id)}
@@ -432,11 +480,9 @@ class _Visit:
         except ShopProductError as error:
             one.end("failed", str(error))
             return False
-        except ShopUnavailableError as error:
-            if not error.uncertain:
-                raise
-            return False
-        return True
+        except ShopUnavailableError:
+            return False  # raised when what was answered has been noted
+        return one.sent
 
     def _look_for(self, put: list[_Work]) -> Iterator[tuple[_Work, Added | None]]:
         """Yield each product with as many of its last pictures as were put there; None if it is gone."""
@@ -483,8 +529,9 @@ class _Visit:
             else:
                 one.removed += 1
         self._set_alts(complete)
-        for one in complete:
-            self._order(one, added.get(one.product_id), set(removing) - set(kept))
+        gone = set(removing) - set(kept)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(lambda one: self._order(one, added.get(one.product_id), gone), complete))
         changed = {one.usage.shop_product_id for one in complete if self._changed_after(one)}
         seen = self._shop.glance(sorted(changed)) if changed else {}
         for one in complete:

@@ -62,7 +62,8 @@ class StoreSettings(Settings):
     store_secrets_prefix: str
 
 
-class ApiSettings(StoreSettings, MethodSettings):
+class ApiSettings(MethodSettings):
+    store_secrets_prefix: str
     publish_function: str
     pipeline_arn: str
     user_pool_client_id: str

@@ -225,7 +225,7 @@ class ShopInfo:
 
 def product_gid(text: str) -> str:
     """Return a product's global id, given that or its number. Raises InputError."""
-    found = re.fullmatch(r"(?:gid://shopify/Product/)?([1-9][0-9]{0,19})", text.strip())
+    found = re.fullmatch(r"(?:gid://shopify/Product/)?([1-9][0-9]{0,17})", text.strip())
     if not found:
         raise InputError(
             f"{text[:80]!r} is not a product of Shopify; give its number, such as 632910392, "

@@ -34,6 +34,7 @@ class RunContext(_State):
     max_concurrency: int
     budget_microusd: int | None = None
     stores: list[str] = Field(default=[], description="Where the products are published, in the order asked for.")
+    plan_of: str = Field(default="", description="The run whose plan lists what is published: of a retry, the first.")
     action: Literal["publish", "unpublish", "match"] = Field(default="publish", description="What to do there.")
 
     def model_photo(self, variant: int) -> ModelPhoto:

@@ -29,7 +29,7 @@ DOMAIN = re.compile(r"^[a-z0-9][a-z0-9-]*\.myshopify\.com$")
 # for so long, if that run's Finish could not give the lease back.
 LEASE_SECONDS = 300.0
 COUNTED = (
-    *("published", "unchanged", "taken_out", "failed", "not_mapped", "without_images"),
+    *("published", "unchanged", "taken_out", "failed", "not_mapped", "without_images", "removed", "not_reached"),
     *("images_added", "images_removed", "images_generated", "images_reused", "throttled"),
 )
 SUMMED = (*COUNTED, "saved_microusd", "saved_work_ms", "points")

@@ -33,7 +33,7 @@ class SyncOptions(BaseModel):
     changed: bool = Field(False, description="Only products that are not in the shop as the library has them.")
     mapping: bool = Field(False, description="A mapping was given: only its products.")
     publish: bool = Field(True, description="False: only map.")
-    products: list[str] | None = Field(None, max_length=1000, description="Only these products.")
+    products: list[str] | None = Field(None, max_length=100, description="Only these products.")
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ def _mapped(pairs: Iterator[Pair], usages: dict[str, Usage], store_id: str, now:
         if not reason and pair.product_id in taken:
             other = held[pair.shop_product_id]
             reason = f"The Shopify product is mapped to {other} already; two products cannot be one in the shop."
-        if not reason and (usage is None or usage.shop_product_id != pair.shop_product_id):
+        if not reason and (usage is None or usage.shop_product_id != pair.shop_product_id or usage.status == "removed"):
             usage = stores.map_product(usage, store_id, pair.product_id, pair.shop_product_id, now)
         yield _Product(pair.line, pair.product_id, usage, reason and f"Line {pair.line}: {reason}")
 
@@ -158,6 +158,6 @@ def _is_behind(product: Product | None, usage: Usage | None) -> bool:
         return False
     if not product.variants and not _has_media(usage):
         return False
-    if usage.status == "unpublished":
+    if usage.status in {"unpublished", "removed"}:
         return False
     return usage.status != "live" or usage.library_seen != product.updated_at or bool(usage.old_media)

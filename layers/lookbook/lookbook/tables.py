@@ -333,6 +333,8 @@ class Publishing(RunsItem, discriminator="publishing"):
     failed = NumberAttribute(default=0)
     not_mapped = NumberAttribute(default=0)
     without_images = NumberAttribute(default=0)
+    removed = NumberAttribute(default=0)
+    not_reached = NumberAttribute(default=0)
     images_added = NumberAttribute(default=0)
     images_removed = NumberAttribute(default=0)
     images_generated = NumberAttribute(default=0)

@@ -110,6 +110,7 @@ class Shops:
             requested = price.requested(operation, variables)
             fault = self.control.take(["throttled"], text, "graphql")
             if fault or not shop.bucket.take(requested):
+                shop.throttled.append(time.time())
                 return _throttled(shop.bucket.told(requested, None), fault)
             call = Call(shop, self.control, operations)
             result = execute_sync(
@@ -248,7 +249,8 @@ def look(shop: Shop) -> dict[str, Any]:
             for product in shop.products.values()
         ],
         "files": [_look_at(picture) for picture in shop.pictures.values()],
-        "points": {"total": round(shop.points, 1)},
+        "points": {"total": round(shop.points, 1), "available": round(shop.bucket.available(), 1)},
+        "throttled": shop.throttled,
         "mutations": dict(shop.mutations),
         "tokens_granted": shop.tokens_granted,
     }

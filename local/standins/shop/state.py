@@ -198,6 +198,7 @@ class Shop:
         self.bucket = Bucket(self.settings.restore_rate)
         self.mutations: Counter[str] = Counter()
         self.points = 0.0  # spent
+        self.throttled: list[float] = []  # when, in epoch seconds
         self.tokens_granted = 0
 
     @property

@@ -257,7 +257,8 @@ def _end_of(run: Run, ended: str) -> Run:
     run = runs.get(run.run_id)
     if run.finished_at is not None:
         return run
-    return runs.close_dead(run, f"Its execution ended before it could be counted ({ended}). Retry it.", now())
+    do = "Start it again" if run.purpose in runs.STORE_ACTIONS else "Retry it"
+    return runs.close_dead(run, f"Its execution ended before it could be counted ({ended}). {do}.", now())
 
 
 def _as_it_is(run_id: str) -> Run:

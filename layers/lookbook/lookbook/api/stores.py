@@ -96,7 +96,7 @@ class Unpublish(_Body):
     """What to take out of the shop: some products' images, or those of all."""
 
     products: list[Annotated[str, Field(min_length=1, max_length=128)]] | None = Field(
-        None, min_length=1, max_length=1000
+        None, min_length=1, max_length=100
     )
 
 
@@ -145,6 +145,7 @@ def change_store(store_id: StoreId, changed: ChangedStore) -> dict[str, Any]:
         raise InputError("Say what to change: name, domain, admin_token, or client_id and client_secret.")
     if domain != store.domain:
         _refuse_twice(stores.every(), store_id, domain)
+        _refuse_at_work(store)
         if next(stores.live_products(store_id), None) is not None:
             raise ConflictError(
                 f"Images of ours are live in {store.domain}. Take them out first: lookbook unpublish {store_id} --all"
@@ -166,10 +167,7 @@ def remove_store(store_id: StoreId, keep_pictures: Annotated[bool, Query()] = Fa
     What is mapped to it and live in it stays known: a store added with the same id finds it again.
     """
     store = stores.get(store_id)
-    if store.leased_by and float(store.leased_until or 0) > now().timestamp():
-        raise ConflictError(
-            f"The run {store.leased_by} is at work in it. Wait for it, or stop it: lookbook stop {store.leased_by}"
-        )
+    _refuse_at_work(store)
     if not keep_pictures and next(stores.live_products(store_id), None) is not None:
         raise ConflictError(
             f"Images of ours are live in the shop. Take them out first: lookbook unpublish {store_id} --all. "
@@ -262,6 +260,13 @@ def _keep_secret(store_id: str, text: str) -> None:
         if aws.error_code(error) != "ResourceExistsException":
             raise
         client.put_secret_value(SecretId=name, SecretString=text)
+
+
+def _refuse_at_work(store: Store) -> None:
+    if store.leased_by and float(store.leased_until or 0) > now().timestamp():
+        raise ConflictError(
+            f"The run {store.leased_by} is at work in it. Wait for it, or stop it: lookbook stop {store.leased_by}"
+        )
 
 
 def _delete_secret(store_id: str) -> None:
