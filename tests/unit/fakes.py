@@ -12,6 +12,7 @@ import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partialmethod
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -46,6 +47,7 @@ from lookbook.shopify import (
     Variant,
 )
 from lookbook.state import Item
+from lookbook.times import iso
 
 KEY = "top-secret-key"
 POOL = urllib3.HTTPSConnectionPool("service.example.com")
@@ -473,7 +475,8 @@ class Picture:
         status = "UPLOADED" if now < half else "PROCESSING" if now < self.ready_at else ended
         url = f"https://cdn.shopify.com/s/files/1/2/3/files/{self.file}?v=179" if status == "READY" and with_url else ""
         error = self.failure if status == "FAILED" else ""
-        return Media(self.media_id, status, self.alt, url, "2026-11-21T10:00:00Z", error, is_image=True)
+        created_at = iso(datetime.fromtimestamp(self.added_at, UTC))
+        return Media(self.media_id, status, self.alt, url, created_at, error, is_image=True)
 
 
 @dataclass(eq=False)

@@ -129,7 +129,8 @@ def test_no_variant_has_the_other_seed_of_another_variant(variant: int, fresh_fo
 def test_what_a_run_asks_for_is_what_its_steps_are_told(
     options: dict[str, Any], fresh_for: str | None, asked: dict[str, Any]
 ) -> None:
-    assert ingest._asked(RunOptions.model_validate(options), Run(RUN_ID, "run", fresh_for=fresh_for)) == asked
+    told = ingest._asked(RunOptions.model_validate(options), Run(RUN_ID, "run", fresh_for=fresh_for))
+    assert told == {**asked, "stores": [], "plan_of": fresh_for or RUN_ID}
 
 
 # --- what starts a run ---------------------------------------------------------------------------------------------

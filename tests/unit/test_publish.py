@@ -18,7 +18,7 @@ from lookbook import aws, budget, library, match, publish, runs, stores
 from lookbook.errors import NotFoundError
 from lookbook.finish import UNRECORDED, Finisher
 from lookbook.plan import PlanLine, dump, plan_key
-from lookbook.publish import BATCH, BUSY_WAIT_SECONDS, MAPPED_ANEW, MAX_TRIES, READY_SECONDS, STOPPED, Publisher
+from lookbook.publish import BATCH, MAPPED_ANEW, MAX_TRIES, READY_SECONDS, STOPPED, Publisher
 from lookbook.publish import PublishTask as Task
 from lookbook.settings import StoreSettings
 from lookbook.shopify import ShopError, ShopInfo, ShopProductError, ShopUnavailableError, Variant
@@ -125,7 +125,7 @@ class World:
     # --- what is done
 
     def task(self, run_id: str = RUN_ID, store_id: str = "one", **given: Any) -> Task:
-        return Task(run_id=run_id, store_id=store_id, **({"index": 0, "action": "publish"} | given))
+        return Task(run_id=run_id, store_id=store_id, **({"plan_of": run_id, "index": 0, "action": "publish"} | given))
 
     def call(self, task: Task | None = None) -> Task:
         """Call Publish once."""
@@ -149,7 +149,7 @@ class World:
         if product_ids:
             self.plans(*product_ids, run_id=run_id)
         told = self.task(run_id, store_id, **task)
-        for _ in range(20):
+        for _ in range(40):
             told = self.call(told)
             if told.next == "done":
                 return self.record(run_id, store_id)
@@ -486,7 +486,7 @@ def test_an_unavailable_shop_is_waited_for_longer_and_longer_and_then_given_up(
     told = [world.call() for _ in range(MAX_TRIES)]
 
     # Then the state machine waits longer each time, until it is given up
-    assert [each.wait_seconds for each in told[:-1]] == [2, 4, 8, 16, 32]
+    assert [each.wait_seconds for each in told[:-1]] == [2, 4, 8, 16, 32, 64, *[120] * (MAX_TRIES - 7)]
     assert {each.next for each in told[:-1]} == {"wait"}
     assert told[-1].next == "done"
     assert world.record().reason == f"The shop did not answer. It was tried {MAX_TRIES} times."
@@ -554,7 +554,10 @@ def test_a_store_at_which_another_run_is_at_work_is_waited_for(world: World, sho
     world.plans("P1")
 
     # When Publish is called, then it waits, and does nothing
-    assert world.call() == world.task().then("wait", BUSY_WAIT_SECONDS)
+    task = world.task()
+    for seconds in (2, 4, 8, 16, 32, 64, 120, 120):
+        task = world.call(task)
+        assert (task.next, task.wait_seconds) == ("wait", seconds)
     assert shop.calls == []
     assert stores.get("one").leased_by == ANOTHER
 
@@ -604,7 +607,7 @@ def test_a_lease_that_is_lost_between_two_batches_is_waited_for(world: World, sh
     told = world.call()
 
     # Then it goes no further than that
-    assert (told.next, told.wait_seconds) == ("wait", BUSY_WAIT_SECONDS)
+    assert (told.next, told.wait_seconds) == ("wait", 2)
     assert world.record().published == BATCH
     stores.release("one", ANOTHER)
     assert world.publish().published == BATCH + 1
@@ -806,9 +809,11 @@ def test_a_product_that_was_live_and_is_gone_is_seen_at_a_glance(world: World, s
     assert (record.failed, record.unchanged, shop.calls) == (1, 1, ["glance"])
     assert (world.usage("P1").status, world.usage("P1").media) == ("removed", [])
 
-    # And when it is back, without pictures, then it gets them
+    # And when it is there again, then it gets its pictures as soon as it is mapped anew
     removed.media.clear()
     shop.products[gid("P1")] = removed
+    assert world.publish("P1", "P2", run_id=RUN_ID.replace("3f", "5f")).removed == 1
+    world.maps("P1")
     assert world.publish("P1", "P2", run_id=RUN_ID.replace("3f", "4f")).published == 1
     assert (world.usage("P1").status, world.shown("P1")) == ("live", ["P1a", "P1b"])
 
@@ -1295,14 +1300,15 @@ def test_some_in_a_store_as_wanted_and_some_not_is_a_partial_run(world: World, s
 def test_a_run_that_has_nothing_in_its_store_has_failed_unless_it_has_made_images(
     world: World, shop: ShopInMemory
 ) -> None:
+    lost = "2 products are not in it as wanted: 2 not reached. The token was revoked."
     world.cannot_open = ShopError("The token was revoked.")
     state = a_run(world, runs.SYNC, ["one"], reused=2)
     world.publish("P1", "P2")
-    assert finish(world, state) == {"next": "failed", "reason": "Store one: The token was revoked."}
+    assert finish(world, state) == {"next": "failed", "reason": f"Store one: {lost}"}
     state = a_run(world, runs.SCRAPE, ["one"], generated=2, reason="1 of 2 products did not get all their images.")
     told = finish(world, state)
     assert told["next"] == "partial"
-    assert told["reason"] == "1 of 2 products did not get all their images. Store one: The token was revoked."
+    assert told["reason"] == f"1 of 2 products did not get all their images. Store one: {lost}"
     assert shop.calls == []
 
 
@@ -1318,7 +1324,9 @@ def test_a_run_that_was_given_up_in_the_middle_says_both(world: World, shop: Sho
     # Then both are said
     told = finish(world, state)
     assert told["next"] == "partial"
-    assert told["reason"] == f"Store one: 1 product is not in it as wanted: 1 without images. {STOPPED}"
+    assert told["reason"] == (
+        f"Store one: 2 products are not in it as wanted: 1 without images, 1 not reached. {STOPPED}"
+    )
 
 
 @pytest.mark.parametrize("caught", [True, False])

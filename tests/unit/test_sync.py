@@ -145,7 +145,7 @@ def test_products_are_looked_up_in_batches_and_problems_are_the_first_ones(world
         ({"status": "mapped", "media": None, "library_seen": None}, {1}, True),
         ({"status": "mapped", "media": None, "library_seen": None}, set(), False),
         ({"status": "failed"}, {1, 2}, True),
-        ({"status": "removed", "media": []}, {1, 2}, True),
+        ({"status": "removed", "media": []}, {1, 2}, False),
         ({"status": "unpublished", "media": []}, {1, 2}, False),
         ({"library_seen": "2026-11-19T10:00:00.000Z"}, set(), True),
     ],
@@ -228,7 +228,7 @@ def test_a_mapping_is_written_and_only_its_products_are_listed(world: World) -> 
     assert (world.usage("P1").shop_product_id, world.usage("P1").status) == (gid("1"), "mapped")
     told = world.told()
     assert (told["P1"], told["P4"]) == ("reused", NO_IMAGES)
-    assert told["P2"].startswith("Line 3: two is no Shopify product id")
+    assert told["P2"].startswith("Line 3: 'two' is not a product of Shopify")
     assert (listed.products, listed.rejected, [line.index for line in world.lines()]) == (3, 2, [2, 3, 4])
     assert world.usage("P4").shop_product_id == gid("4"), "it is mapped for when it has images"
     with pytest.raises(DoesNotExist):
