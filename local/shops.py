@@ -22,7 +22,7 @@ import requests
 from PIL import Image
 
 from local.cloud import ROOT, Cloud
-from lookbook import mapping, scrape
+from lookbook import mapping, scrape, stores
 from lookbook.match import handle_of
 
 FIRST_NUMBER = 632_910_000
@@ -110,15 +110,26 @@ def own_picture() -> str:
     return base64.b64encode(out.getvalue()).decode()
 
 
+def _refuse(reason: str) -> int:
+    sys.stderr.write(f"{reason}\n")
+    return 1
+
+
 def main() -> int:
     given = argparse.ArgumentParser(description="Open a shop on the stand-in for Shopify.")
     given.add_argument("name", help="such as one, for one.myshopify.com")
     given.add_argument("scrape", type=Path, help="whose products it sells")
     asked = given.parse_args()
     known = Cloud(ROOT / ".local").stack()
+    domain = f"{asked.name}.myshopify.com"
     if known is None:
-        sys.stderr.write("The local cloud is not running; start it with: make up\n")
-        return 1
+        return _refuse("The local cloud is not running; start it with: make up")
+    if not stores.DOMAIN.fullmatch(domain):
+        return _refuse("A shop's name has a-z, 0-9 and - in it, such as: one")
+    if not asked.scrape.is_file():
+        return _refuse(f"There is no file {asked.scrape}.")
+    if requests.get(f"{known['shop_url']}/_shops/{domain}", timeout=10).ok:
+        return _refuse(f"{domain} is open already.")
     found = (each for _, each in scrape.read_products(asked.scrape))
     products = [(each.product_id, each.title) for each in found if isinstance(each, scrape.Product)]
     shop = open_shop(known["shop_url"], asked.name, products)

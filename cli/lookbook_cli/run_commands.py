@@ -283,7 +283,7 @@ def go_on_in_store(kind: str, store_id: str) -> str:
             return f"Try it again with: lookbook stores match {store_id}"
         case "unpublish":
             return f"Take the rest out with: lookbook unpublish {store_id} --all"
-    return f"Bring {store_id} up to date with: lookbook sync {store_id} --changed"
+    return f"Bring {store_id} up to date with: lookbook sync {store_id}"
 
 
 def _show_plan(current: Json, plan: Json) -> None:

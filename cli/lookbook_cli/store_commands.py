@@ -241,7 +241,12 @@ def _show_matches(found: Json, content: bytes, store_id: str, file: Path, *, app
         say("", f"The first {SHOWN} of {len(rows):,}; all of them are in {file}")
     say("", render.match_counts(found))
     if not rows:
-        say("Give the shop's products the library's ids as SKU, or map them by hand: lookbook sync STORE MAPPING.csv")
+        if found["not_found"] or found["ambiguous"]:
+            say(f"Give the shop's products our ids as SKU, or map them by hand: lookbook sync {store_id} MAPPING.csv")
+        elif found["mapped_before"]:
+            say(f"All of the library's products are mapped already. Publish them with: lookbook sync {store_id}")
+        else:
+            say("The library has no products yet. Fill it with: lookbook run SCRAPE.json")
         return
     say(f"Saved: {file}")
     if not applied:
@@ -305,6 +310,8 @@ def unpublish(
     no_wait: NoWait = False,
 ) -> None:
     """Take our images out of a store; the shop's own stay there, and the library keeps ours.
+
+    A later `lookbook sync STORE`, or a run that names the store, puts them back; `sync --changed` does not.
 
     Exit status: 0 if they are out, 2 if a part of them is, 1 if the run failed.
     """

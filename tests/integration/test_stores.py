@@ -492,7 +492,7 @@ def test_bad_products_among_others_are_told_and_mended_by_the_next_sync(seller: 
     assert run["status"] == "partial"
     reasons = {problem["product_id"]: problem["reason"] for problem in run["stores"][0]["problems"]}
     assert set(reasons) == {gone, failing, full}
-    assert "no such product any more" in reasons[gone]
+    assert "The shop has no product" in reasons[gone]
     assert "IMAGE_DOWNLOAD_FAILURE" in reasons[failing]
     assert "250 media" in reasons[full]
     assert len(store.media(failing)) == 1 + VARIANTS - 1, "what failed was taken out again"

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partialmethod
+from functools import partial, partialmethod
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -585,8 +585,14 @@ class ShopInMemory:
     def describe(self) -> ShopInfo:
         return self._do("describe", (), 3, lambda: self.info)
 
-    def variants(self) -> Iterator[Variant]:
-        return iter(self._do("variants", (), 2, lambda: self.variants_told))
+    def variant_pages(self, after: str | None = None) -> Iterator[tuple[list[Variant], str | None]]:
+        """One variant a page."""
+        for number in range(int(after or 0), max(1, len(self.variants_told))):
+            page = partial(operator.getitem, self.variants_told, slice(number, number + 1))
+            yield (
+                list(self._do("variants", (), 2, page)),
+                str(number + 1) if number + 1 < len(self.variants_told) else None,
+            )
 
     def _there(self, ids: Sequence[str]) -> dict[str, ShopShelf]:
         return {each: self.products[each] for each in ids if each in self.products}

@@ -426,7 +426,7 @@ def test_sync_ends_with_a_table_and_the_problems_in_plain_words(world: Shops) ->
     assert "7 CJ7 rejected Line 7: the id is missing." in lines
     assert "3 of 8 shown for one. See more with: lookbook usage one --status failed" in lines
     assert lines[-2:] == [
-        "Bring one up to date with: lookbook sync one --changed",
+        "Bring one up to date with: lookbook sync one",
         "Map what is not mapped in one with: lookbook stores match one",
     ]
     # And there is nothing of images made, and no retry, which there is none of
@@ -514,7 +514,7 @@ def test_run_publishes_to_stores_if_told_so(world: Shops, tmp_path: Path) -> Non
     assert world.bodies("/api/runs")[0]["options"] == {"stores": ["one", "two"]}
     lines = lines_of(result.stdout)
     assert {"generated 8", "images new 24", "one 38 0 0 114 0 1,100"} <= set(lines)
-    assert lines[-1] == "Bring two up to date with: lookbook sync two --changed"
+    assert lines[-1] == "Bring two up to date with: lookbook sync two"
 
 
 def test_command_of_a_plan_names_its_stores(world: Shops, tmp_path: Path) -> None:
@@ -567,7 +567,7 @@ def test_show_and_stop_know_a_run_that_publishes(world: Shops) -> None:
     assert "lookbook sync" not in shown.stdout
     stopped = lookbook(world, "stop", RUN_ID)
     assert "finishes the products that it is at" in stopped.stdout
-    assert stopped.stdout.splitlines()[-1] == "Bring one up to date with: lookbook sync one --changed"
+    assert stopped.stdout.splitlines()[-1] == "Bring one up to date with: lookbook sync one"
 
 
 def test_match_that_is_looked_at_later_has_its_counts(world: Shops) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lookbook.match import handle_of, pair
+from lookbook.match import Pairing, handle_of
 from lookbook.shopify import Variant
 
 
@@ -13,8 +13,11 @@ def variant(number: int, handle: str = "", sku: str = "", barcode: str = "") -> 
 
 
 def paired(titles: dict[str, str], *variants: Variant) -> tuple[dict[str, tuple[str, str]], int]:
-    found, ambiguous = pair(titles, variants)
-    return {ours: (each.shop_product_id.rpartition("/")[2], way) for ours, (each, way) in found.items()}, ambiguous
+    pairing = Pairing(titles, held={"gid://shopify/Product/77"})
+    pairing.add(variants)
+    found = pairing.pairs()
+    told = {ours: (each.rpartition("/")[2], way) for ours, (each, _, way) in found.items()}
+    return told, len(pairing.candidates) - len(found)
 
 
 def test_a_product_is_found_by_what_both_sides_have() -> None:
@@ -34,6 +37,15 @@ def test_a_product_is_found_by_what_both_sides_have() -> None:
 def test_a_sku_says_more_than_a_handle() -> None:
     found, _ = paired({"CJ1": "Shirt"}, variant(1, handle="shirt"), variant(2, sku="CJ1"))
     assert found == {"CJ1": ("2", "sku")}
+
+
+@pytest.mark.parametrize("sku", ["CJDS2337796", "CJDS2337796-Black-M", "CJDS233779601AZ", "cjds2337796-XL"])
+def test_a_variants_sku_says_which_product_it_is_of(sku: str) -> None:
+    assert paired({"CJDS2337796": "Shirt"}, variant(1, sku=sku))[0] == {"CJDS2337796": ("1", "sku")}
+
+
+def test_a_product_of_the_shop_that_is_mapped_already_is_left_alone() -> None:
+    assert paired({"CJ1": "Shirt"}, variant(77, sku="CJ1")) == ({}, 0)
 
 
 def test_several_variants_of_one_product_are_one_match() -> None:

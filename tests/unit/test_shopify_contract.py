@@ -160,7 +160,7 @@ CALLS: list[tuple[Callable[[Shop], Any], Any, set[str]]] = [
     (lambda shop: shop.glance([SHIRT, "gid://shopify/Product/2"]), {SHIRT: Glance(NOON, 3)}, {shopify.GLANCE}),
     (lambda shop: shop.read([SHIRT])[SHIRT].media, (GOOD, BAD, MOVIE), {shopify.READ, shopify.REASONS}),
     (lambda shop: shop.added([SHIRT], 2)[SHIRT].media, (BAD, MOVIE), {shopify.ADDED, shopify.REASONS}),
-    (lambda shop: list(shop.variants()), [Variant(SHIRT, "shirt", "Shirt", "CJ1", "")], {shopify.VARIANTS}),
+    (lambda shop: next(shop.variant_pages())[0], [Variant(SHIRT, "shirt", "Shirt", "CJ1", "")], {shopify.VARIANTS}),
     (lambda shop: shop.add_media(SHIRT, [("https://example.com/1.jpg", "A shirt")]), None, {shopify.ADD_MEDIA}),
     (lambda shop: shop.reorder(SHIRT, [(READY, 1), (FAILED, 0)]), None, {shopify.REORDER}),
     (lambda shop: shop.delete_files([READY, FAILED]), {}, {shopify.DELETE_FILES}),

@@ -41,7 +41,13 @@ class World:
 
     def uses(self, product_id: str, shop_product: str = "", **given: Any) -> None:
         """Have a product in the store, live and as the library has it unless said otherwise."""
-        about = {"mapped_at": SEEN, "status": "live", "media": LIVE, "library_seen": SEEN}
+        about = {
+            "mapped_at": SEEN,
+            "status": "live",
+            "media": LIVE,
+            "library_seen": SEEN,
+            "domain": "one.myshopify.com",
+        }
         shop_product_id = gid(shop_product or product_id)
         usage: Any = Usage
         key = (product_id, stores.sort_key("one"))
@@ -111,10 +117,11 @@ def test_what_is_live_is_listed_though_the_library_has_no_images_any_more(world:
     assert world.told() == {"P1": "reused"}
 
 
-def test_a_store_with_nothing_mapped_has_an_empty_plan(world: World) -> None:
+def test_a_store_with_nothing_mapped_is_told_how_to_map(world: World) -> None:
     world.has("P1")
-    assert world.plan() == Listed()
-    assert world.lines() == []
+    with pytest.raises(InputError, match="lookbook stores match one"):
+        world.plan()
+    assert world.plan(action="unpublish") == Listed()
 
 
 def test_a_store_that_there_is_not_cannot_be_synced(world: World) -> None:
@@ -148,6 +155,7 @@ def test_products_are_looked_up_in_batches_and_problems_are_the_first_ones(world
         ({"status": "removed", "media": []}, {1, 2}, False),
         ({"status": "unpublished", "media": []}, {1, 2}, False),
         ({"library_seen": "2026-11-19T10:00:00.000Z"}, set(), True),
+        ({"domain": "another.myshopify.com"}, {1, 2}, True),
     ],
     ids=[
         "as it is",
@@ -159,6 +167,7 @@ def test_products_are_looked_up_in_batches_and_problems_are_the_first_ones(world
         "gone from the shop",
         "unpublished",
         "images withdrawn",
+        "live in another shop",
     ],
 )
 def test_changed_is_what_the_shop_does_not_have_as_the_library_has_it(

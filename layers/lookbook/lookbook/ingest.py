@@ -308,8 +308,9 @@ class _Planner:
             if entry.item is not None and holding is not None and holding.covers(self._run.variants):
                 self._counts.reused += 1
                 self._counts.images_reused += self._run.variants
-                self._counts.saved_microusd += holding.cost_microusd
-                self._counts.saved_work_ms += holding.work_ms
+                share = self._run.variants / len(holding.variants)  # of images that cost about the same
+                self._counts.saved_microusd += round(holding.cost_microusd * share)
+                self._counts.saved_work_ms += round(holding.work_ms * share)
                 lines.write(dump(_line(entry, "reused", images=self._run.variants)))
             elif entry.item is not None and not entry.reason:
                 self._counts.to_do += 1

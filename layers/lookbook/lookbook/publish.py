@@ -84,6 +84,7 @@ class _Work:
     images: list[Image]
     ours: frozenset[str]
     library_seen: str
+    elsewhere: set[str] = field(default_factory=set)
     shop: ShopProduct | None = None
     placement: Placement | None = None
     outcome: str = ""
@@ -151,13 +152,22 @@ class Publisher:
                 return self.end(task, record, STOPPED) if stopped else task.wait_for_lease()
             shop = self.open_shop(store)
             if task.action == "match":
-                match.match(shop, self.settings.bucket, task.run_id, task.store_id)
-                return self.end(task, record)
-            return _Visit(self, task, record, shop, seconds_left).go_on()
+                return self._match(task, record, shop, seconds_left)
+            return _Visit(self, task, record, shop, store.domain, seconds_left).go_on()
         except (NotFoundError, ShopError) as error:
             return self.end(task, record, str(error))
         except ShopUnavailableError as error:
             return self._try_later(task, record, error)
+
+    def _match(
+        self, task: PublishTask, record: Publishing, shop: Shop, seconds_left: Callable[[], float]
+    ) -> PublishTask:
+        asked = (shop, self.settings.bucket, task.run_id, task.store_id)
+        cursor = match.match(*asked, record.cursor, seconds_left)
+        if cursor is None:
+            return self.end(task, record)
+        record.update([Publishing.cursor.set(cursor), Publishing.tries.set(0)])
+        return task.then("publish")
 
     def _try_later(self, task: PublishTask, record: Publishing, error: ShopUnavailableError) -> PublishTask:
         tries = int(record.tries) + 1
@@ -227,8 +237,10 @@ class _Visit:
         task: PublishTask,
         record: Publishing,
         shop: Shop,
+        domain: str,
         seconds_left: Callable[[], float],
     ) -> None:
+        self._domain = domain
         self._seconds_left = seconds_left
         self._publisher = publisher
         self._task = task
@@ -336,15 +348,18 @@ class _Visit:
             and usage.status == "live"
             and not usage.old_media
             and usage.library_seen == product.updated_at
+            and usage.domain == self._domain
         )
 
     def _prepare(self, product_id: str, title: str, usage: Usage) -> _Work:
-        product, images = library.product_page(product_id, consistent=True)
+        product, images, usages = library.product_page_with_usages(product_id, consistent=True)
         wanted = library.best_images(images) if self._task.action == "publish" else []
         ours = frozenset(str(image.image_id) for image in images) | {entry["image_id"] for entry in usage.media or []}
         title = product.title if product is not None else title
         seen = product.updated_at if product is not None else ""
-        return _Work(product_id, title, usage, wanted, ours, seen, counts=self._counted(usage))
+        others = (each for each in usages if each.store_id != self._task.store_id)
+        elsewhere = {image_id for each in others for image_id in each.shown or ()}
+        return _Work(product_id, title, usage, wanted, ours, seen, elsewhere, counts=self._counted(usage))
 
     def _counted(self, usage: Usage) -> Counter[str]:
         """Return what this run has done with a product already, if its batch was cut off after it."""
@@ -368,7 +383,10 @@ class _Visit:
 
     def _gone(self, one: _Work) -> None:
         """Note that the shop has no such product; what was live at another one before still has to go from there."""
-        reason = "The shop has no such product any more. Sync a mapping that says what it is now, else it is left out."
+        number = one.usage.shop_product_id.rpartition("/")[2]
+        reason = (
+            f"The shop has no product {number} any more. Sync a mapping that says what it is now; else it is left out."
+        )
         old = one.usage.old_media or []
         kept = self._shop.delete_files(old) if old else {}
         one.media, one.removed, one.kept = {}, len(old) - len(kept), list(kept)
@@ -388,6 +406,7 @@ class _Visit:
             Usage.old_media.set(one.kept) if one.kept else Usage.old_media.remove(),
             Usage.run_id.set(self._task.run_id),
             Usage.run_counts.set(dict(one.counts)),
+            Usage.shown.set(sorted({*(usage.shown or ()), *one.media})),
         ]
         try:
             usage.update([*actions, *more], condition=Usage.shop_product_id == usage.shop_product_id)
@@ -596,6 +615,7 @@ class _Visit:
             Usage.status.set(status),
             Usage.media.set(live),
             *([Usage.alt.set(one.alt)] if one.alt_taken else []),
+            Usage.domain.set(self._domain),
             Usage.library_seen.set(one.library_seen),
             Usage.shop_updated_at.set(updated_at),
             Usage.shop_media_count.set(count),
@@ -625,16 +645,19 @@ class _Visit:
     def _counts(self, one: _Work) -> Counter[str]:
         """Return what was done with a product, and what it would have cost to make for this store what was not.
 
-        What a call has put there that was cut off before it could note it counts when it is noted.
+        An image counts once for a store: as reused if another one has shown it before, else as generated for it. What a
+        call has put there that was cut off before it could note it counts when it is noted.
         """
         new = {image_id for image_id, media_id in one.media.items() if media_id not in one.known}
         taken_out = self._task.action == "unpublish" and bool(one.shop and one.known)
         counts = Counter({"images_added": len(new), "images_removed": one.removed})
         counts[CHANGED] = int(bool(new or one.removed or one.moved or taken_out))
         for image in one.images:
-            if image.image_id not in new:
+            if image.image_id not in new or image.image_id in (one.usage.shown or ()):
                 continue
-            if image.run_id == self._task.run_id and self._task.index == 0:
+            # Of the stores of one run, which are published to at the same time, the first one has paid.
+            another_pays = self._task.index > 0 and image.run_id == self._task.run_id
+            if image.image_id not in one.elsewhere and not another_pays:
                 counts["images_generated"] += 1
             else:
                 counts["images_reused"] += 1

@@ -50,7 +50,7 @@ VARIANTS_A_PAGE: Final = 250  # 502 points
 # So many calls may go to finding out which files of a delete or update are at fault, beyond one per batch.
 SORTING_OUT_CALLS: Final = 40
 
-ADD_AGAIN: Final = "Add the store again with: lookbook stores add"
+ADD_AGAIN: Final = "Give the store new credentials with: lookbook stores add STORE --replace"
 
 DESCRIBE: Final = "query Describe { shop { name } currentAppInstallation { accessScopes { handle } } }"
 GLANCE: Final = (
@@ -642,19 +642,24 @@ class Shop:
         faults = {each.id: [*each.media_errors, *each.file_errors] for each in found}
         return {name: _quoted(f"{why[0].code}: {why[0].message}") for name, why in faults.items() if why}
 
-    def variants(self) -> Iterator[Variant]:
-        """Yield all variants of the shop's products: 2 points a page of 250, and 2 each."""
-        after: str | None = None
+    def variant_pages(self, after: str | None = None) -> Iterator[tuple[list[Variant], str | None]]:
+        """Yield the variants of the shop's products, 250 at a time, each time with the cursor to go on from, if any.
+
+        2 points a page, and 2 a variant.
+        """
         while True:
             variables = {"first": VARIANTS_A_PAGE, "after": after}
             page = self._shaped(_Variants, self._ask(VARIANTS, variables, 2 + 2 * VARIANTS_A_PAGE))
-            for each in page.nodes:
-                yield Variant(each.product_id, each.handle, each.title, each.sku or "", each.barcode or "")
-            if not page.more:
-                return
-            if page.cursor in {None, after}:
+            if page.more and page.cursor in {None, after}:
                 raise _unexpected(self.domain, uncertain=False)
-            after = page.cursor
+            after = page.cursor if page.more else None
+            variants = [
+                Variant(each.product_id, each.handle, each.title, each.sku or "", each.barcode or "")
+                for each in page.nodes
+            ]
+            yield variants, after
+            if after is None:
+                return
 
     # ------------------------------------------------------------------ mutations
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from lookbook import aws, library, mapping, stores
+from lookbook.errors import InputError
 from lookbook.mapping import Pair
 from lookbook.options import StoreId
 from lookbook.plan import MAX_PROBLEMS, PlanLine, dump
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 BATCH = 100
-NO_IMAGES = "The library has no images of it yet; run the scrape that it is in."
+NO_IMAGES = "It is mapped, but the library has no images of it yet; run the scrape that it is in."
 
 
 class SyncOptions(BaseModel):
@@ -59,6 +60,11 @@ def plan(options: SyncOptions, action: str, bucket: str, key: str, folder: Path,
     """Apply the mapping, if there is one, and write the run's plan.jsonl into `folder`. Raises InputError."""
     store = stores.get(options.store)
     usages = {str(each.product_id): each for each in stores.usages(options.store) if isinstance(each, Usage)}
+    if not usages and not options.mapping and action == "publish":
+        raise InputError(
+            f"No product is mapped to the store {options.store} yet. Map them with: lookbook sync {options.store} "
+            f"MAPPING.csv, or: lookbook stores match {options.store}"
+        )
     products: Iterable[_Product]
     if options.mapping:
         products = _mapped(mapping.parse(aws.get_object(bucket, key)), usages, stores.id_of(store), now)
@@ -74,9 +80,9 @@ def plan(options: SyncOptions, action: str, bucket: str, key: str, folder: Path,
         for each in products:
             batch.append(each)
             if len(batch) == BATCH:
-                _list(batch, options, action, listed, lines)
+                _list(batch, options, action, store.domain, listed, lines)
                 batch = []
-        _list(batch, options, action, listed, lines)
+        _list(batch, options, action, store.domain, listed, lines)
     return listed
 
 
@@ -118,14 +124,16 @@ def _named(options: SyncOptions, usages: dict[str, Usage]) -> Iterator[_Product]
         yield _Product(number, product_id, usages.get(product_id), reason)
 
 
-def _list(batch: list[_Product], options: SyncOptions, action: str, listed: Listed, lines: BinaryIO) -> None:
+def _list(
+    batch: list[_Product], options: SyncOptions, action: str, domain: str, listed: Listed, lines: BinaryIO
+) -> None:
     """Decide about up to a hundred products with one read of the library."""
     keys = [(each.product_id, PRODUCT) for each in batch if not each.reason]
     found = {str(each.product_id): each for each in Product.batch_get(keys, consistent_read=True)} if keys else {}
     for each in batch:
         product = found.get(each.product_id)
         images = len(library.holding(product).variants) if product is not None else 0
-        if options.changed and not each.reason and not _is_behind(product, each.usage):
+        if options.changed and not each.reason and not _is_behind(product, each.usage, domain):
             continue
         lacks = options.publish and action == "publish" and not images and not _has_media(each.usage)
         reason = each.reason or (NO_IMAGES if lacks else "")
@@ -152,7 +160,7 @@ def _may_have_media(usage: Usage | None) -> bool:
     return _has_media(usage) or (usage is not None and usage.status == "failed")
 
 
-def _is_behind(product: Product | None, usage: Usage | None) -> bool:
+def _is_behind(product: Product | None, usage: Usage | None, domain: str) -> bool:
     """Whether the shop lacks what the library has come to have of a product since it was last brought up to it."""
     if usage is None or product is None:
         return False
@@ -160,4 +168,9 @@ def _is_behind(product: Product | None, usage: Usage | None) -> bool:
         return False
     if usage.status in {"unpublished", "removed"}:
         return False
-    return usage.status != "live" or usage.library_seen != product.updated_at or bool(usage.old_media)
+    return (
+        usage.status != "live"
+        or usage.domain != domain
+        or usage.library_seen != product.updated_at
+        or bool(usage.old_media)
+    )

@@ -152,7 +152,8 @@ class Usage(LibraryItem, discriminator="usage"):
     `media` lists `{image_id, media_id, since}` in the order in which they are wanted, `old_media` the ids of media that
     have to go. `library_seen` is the product's `updated_at` that the shop was last brought up to, `shop_updated_at` and
     `shop_media_count` are what the shop's product was then: as long as all three hold there is nothing to do.
-    `run_counts` is what the run `run_id` did here, for its counts should it have to do its last batch again.
+    `shown` are all images that ever were there, and `domain` is the shop in which they are. `run_counts` is what the
+    run `run_id` did here, for its counts should it have to do its last batch again.
     """
 
     store_id = UnicodeAttribute()
@@ -162,6 +163,8 @@ class Usage(LibraryItem, discriminator="usage"):
     reason = UnicodeAttribute(null=True)
     media: JSONAttribute = JSONAttribute(null=True)
     old_media: JSONAttribute = JSONAttribute(null=True)
+    shown: JSONAttribute = JSONAttribute(null=True)
+    domain = UnicodeAttribute(null=True)
     alt = UnicodeAttribute(null=True)
     library_seen = UnicodeAttribute(null=True)
     shop_updated_at = UnicodeAttribute(null=True)
@@ -316,12 +319,13 @@ class Outcome(RunsItem, discriminator="outcome"):
 class Publishing(RunsItem, discriminator="publishing"):
     """How far a run is with one store; `sort_key` is store#<store_id>. Written by Publish alone, a batch at a time.
 
-    `offset` is where in the run's plan.jsonl the next batch begins. `finished_at` is set when the store is done, and
-    `reason` then says why, if it could not be brought to its end.
+    `offset` is where in the run's plan.jsonl the next batch begins, `cursor` where a match goes on. `finished_at` is
+    set when the store is done, and `reason` then says why, if it could not be brought to its end.
     """
 
     store_id = UnicodeAttribute()
     offset = NumberAttribute(default=0)
+    cursor = UnicodeAttribute(null=True)
     started_at = UnicodeAttribute()
     finished_at = UnicodeAttribute(null=True)
     settled = BooleanAttribute(default=False)

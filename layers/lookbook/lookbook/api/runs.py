@@ -163,7 +163,7 @@ def _again(run: Run) -> str:
     """Return the command that does again what a run did in its store."""
     store_id = (run.options or {}).get("store", "STORE")
     commands = {
-        runs.SYNC: f"lookbook sync {store_id} --changed",
+        runs.SYNC: f"lookbook sync {store_id}",
         runs.UNPUBLISH: f"lookbook unpublish {store_id} --all",
         runs.MATCH: f"lookbook stores match {store_id}",
     }
@@ -174,7 +174,7 @@ def _lacking(run: Run) -> Iterator[str]:
     """Say which stores lack pictures of a run's products, and how they get them."""
     for each in stores.publishings(run.run_id) if _has_stores(run) else ():
         if each.failed or each.reason is not None or each.finished_at is None:
-            yield f"The store {each.store_id} lacks some of its images: lookbook sync {each.store_id} --changed"
+            yield f"The store {each.store_id} lacks some of its images: lookbook sync {each.store_id}"
         elif each.not_mapped:
             yield f"The store {each.store_id} has no mapping of some products: lookbook stores match {each.store_id}"
 

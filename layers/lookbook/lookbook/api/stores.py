@@ -171,7 +171,7 @@ def remove_store(store_id: StoreId, keep_pictures: Annotated[bool, Query()] = Fa
     if not keep_pictures and next(stores.live_products(store_id), None) is not None:
         raise ConflictError(
             f"Images of ours are live in the shop. Take them out first: lookbook unpublish {store_id} --all. "
-            "Or leave them there: lookbook stores remove --keep-pictures (keep_pictures=true)"
+            f"Or leave them there: lookbook stores remove {store_id} --keep-pictures"
         )
     # The secret first: a crash in between leaves a store without credentials, which is seen and can be removed again,
     # and not credentials that nobody knows of.
@@ -211,7 +211,7 @@ DOMAIN_HELP = (
 
 def domain_of(text: str) -> str:
     """Return a shop's domain as given: with https:// and / or without, or its first part alone. Raises InputError."""
-    host = re.sub(r"^https?://", "", text.strip().lower()).rstrip("/")
+    host = re.sub(r"^https?://", "", text.strip().lower()).partition("/")[0]
     domain = host if "." in host else f"{host}.myshopify.com"
     if not stores.DOMAIN.fullmatch(domain):
         raise InputError(DOMAIN_HELP)
