@@ -299,7 +299,7 @@ def test_bad_lines_of_a_mapping_are_told_by_number_and_the_rest_is_synced(seller
     assert run["status"] == "partial"
     reasons = [problem["reason"] for problem in run["problems"]]
     assert reasons[0].startswith("Line 4: 'shirt-red' is not a product of Shopify")
-    assert reasons[1] == "The library has no images of it yet; run the scrape that it is in."
+    assert reasons[1] == "It is mapped, but the library has no images of it yet; run the scrape that it is in."
     as_wanted(seller, store, seller.ids[:2])
 
 
@@ -502,7 +502,7 @@ def test_bad_products_among_others_are_told_and_mended_by_the_next_sync(seller: 
     # And the next sync mends what can be mended
     seller.stack.heal()
     again = store.sync(changed=True)
-    assert (again["counts"]["products"], again["stores"][0]["published"]) == (3, 2)
+    assert (again["status"], again["counts"]["products"], again["stores"][0]["published"]) == ("succeeded", 2, 2)
     as_wanted(seller, store, [failing, full])
 
 
