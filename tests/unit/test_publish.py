@@ -1158,6 +1158,19 @@ def test_there_is_no_lease_of_a_store_that_there_is_not(world: World) -> None:
     assert stores.every() == []
 
 
+def test_a_call_that_the_state_machine_has_lost_adds_nothing_beside_the_newer_one(
+    world: World, shop: ShopInMemory
+) -> None:
+    # Given a call that has read what is there, when the state machine, which lost it, calls again
+    world.plans("P1")
+    shop.fails(world.publish, "read", moment="after")
+
+    # When it goes on, then the newer call has put the pictures there, and it puts no more
+    world.call()
+    assert world.shown("P1") == ["front", "P1a", "P1b"]
+    assert shop.calls.count("add_media") == 1
+
+
 # ---------------------------------------------------------------------- matching, and trying a store out
 
 

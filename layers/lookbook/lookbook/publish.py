@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -146,18 +147,23 @@ class Publisher:
         if record.finished_at is not None:
             return task.then("done")
         try:
-            store = stores.get(task.store_id)
-            if not stores.lease(task.store_id, task.run_id, self.clock()):
-                stopped = budget.look(task.run_id).stop_status == budget.DEFERRED
-                return self.end(task, record, STOPPED) if stopped else task.wait_for_lease()
-            shop = self.open_shop(store)
-            if task.action == "match":
-                return self._match(task, record, shop, seconds_left)
-            return _Visit(self, task, record, shop, store.domain, seconds_left).go_on()
+            return self._go_on(task, record, seconds_left)
+        except _SupersededError:
+            return task  # nobody reads it
         except (NotFoundError, ShopError) as error:
             return self.end(task, record, str(error))
         except ShopUnavailableError as error:
             return self._try_later(task, record, error)
+
+    def _go_on(self, task: PublishTask, record: Publishing, seconds_left: Callable[[], float]) -> PublishTask:
+        store = stores.get(task.store_id)
+        if not stores.lease(task.store_id, task.run_id, self.clock()):
+            stopped = budget.look(task.run_id).stop_status == budget.DEFERRED
+            return self.end(task, record, STOPPED) if stopped else task.wait_for_lease()
+        shop = self.open_shop(store)
+        if task.action == "match":
+            return self._match(task, record, shop, seconds_left)
+        return _Visit(self, task, record, shop, store.domain, seconds_left).go_on()
 
     def _match(
         self, task: PublishTask, record: Publishing, shop: Shop, seconds_left: Callable[[], float]
@@ -228,6 +234,10 @@ def _begin(task: PublishTask, now: datetime) -> Publishing:
         return record
 
 
+class _SupersededError(Exception):
+    """The state machine has called again, as it lost this call; the newer one goes on alone."""
+
+
 class _Visit:
     """One call's work on one store."""
 
@@ -249,11 +259,13 @@ class _Visit:
         self._store_key = stores.sort_key(task.store_id)
         self._deadline = 0.0
         self._unanswered: ShopUnavailableError | None = None
+        self._call = uuid.uuid4().hex
         self._done = "published" if task.action == "publish" else "taken_out"
 
     def go_on(self) -> PublishTask:
         """Work on one batch after the other, from where the last call came to."""
         publisher, task, record = self._publisher, self._task, self._record
+        record.update([Publishing.call.set(self._call)])
         lines = read_lines(publisher.settings.bucket, plan_key(task.plan_of), int(record.offset))
         while raw := list(itertools.islice(lines, BATCH)):
             if self._seconds_left() < BATCH_SECONDS:
@@ -480,6 +492,9 @@ class _Visit:
         if self._unanswered is not None:
             return  # a shop that does not answer is not asked 50 times; _was_put sees to it
         pictures = [(self._link(image_id), one.alt) for image_id in one.placement.add]
+        newest = Publishing.get(self._task.run_id, self._store_key, consistent_read=True)
+        if newest.call != self._call:
+            raise _SupersededError
         one.sent = True
         try:
             self._shop.add_media(one.usage.shop_product_id, pictures)

@@ -320,12 +320,14 @@ class Publishing(RunsItem, discriminator="publishing"):
     """How far a run is with one store; `sort_key` is store#<store_id>. Written by Publish alone, a batch at a time.
 
     `offset` is where in the run's plan.jsonl the next batch begins, `cursor` where a match goes on. `finished_at` is
-    set when the store is done, and `reason` then says why, if it could not be brought to its end.
+    set when the store is done, and `reason` then says why, if it could not be brought to its end. `call` is the newest
+    call of Publish: an older one that is still running, though nobody waits for it any more, adds nothing.
     """
 
     store_id = UnicodeAttribute()
     offset = NumberAttribute(default=0)
     cursor = UnicodeAttribute(null=True)
+    call = UnicodeAttribute(null=True)
     started_at = UnicodeAttribute()
     finished_at = UnicodeAttribute(null=True)
     settled = BooleanAttribute(default=False)
