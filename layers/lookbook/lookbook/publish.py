@@ -227,7 +227,6 @@ def _begin(task: PublishTask, now: datetime) -> Publishing:
                 Publishing.kind.set(Publishing),
                 Publishing.store_id.set(task.store_id),
                 Publishing.started_at.set(iso(now)),
-                Publishing.settled.set(False),
                 *(getattr(Publishing, name).set(0) for name in ("offset", "tries", *stores.SUMMED)),
             ]
         )

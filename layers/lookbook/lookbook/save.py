@@ -269,7 +269,7 @@ class Saver:
 
 def _first_made_by(one: _Made) -> Condition:
     """The condition that no other work has made these bytes."""
-    same = (Fingerprint.reuse_key == one.job.reuse_key) & (Fingerprint.blocked == False)  # noqa: E712 - DynamoDB's
+    same = (Fingerprint.reuse_key == one.job.reuse_key) & (Fingerprint.blocked == False)  # noqa: E712 - a condition for DynamoDB, which `not` cannot make
     condition: Condition = Fingerprint.product_id.does_not_exist() | same
     return condition
 

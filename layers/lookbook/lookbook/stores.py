@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from pynamodb.exceptions import DoesNotExist, UpdateError
+from pynamodb.exceptions import DoesNotExist, TransactWriteError, UpdateError
+from pynamodb.transactions import TransactWrite
 
 from lookbook.errors import ConflictError, NotFoundError
 from lookbook.runs import dollars
-from lookbook.tables import ALL_STORES, Publishing, Store, Usage
+from lookbook.tables import ALL_STORES, Publishing, Store, Usage, connection
 from lookbook.times import iso
 
 if TYPE_CHECKING:
@@ -203,20 +204,22 @@ def show_publishing(each: Publishing) -> dict[str, Any]:
 
 def settle(each: Publishing, now: datetime) -> None:
     """Add what a run has published to a store to the store's counters, once."""
-    try:
-        each.update([Publishing.settled.set(True)], condition=Publishing.settled == False)  # noqa: E712 - pynamodb's way
-    except UpdateError as error:
-        if error.cause_response_code != "ConditionalCheckFailedException":
-            raise
-        return
     actions = [getattr(Store, column).add(int(getattr(each, column) or 0)) for column in _COUNTERS]
     if each.published:
         actions.append(Store.published_at.set(iso(now)))
     try:
-        Store(ALL_STORES, sort_key(each.store_id)).update(actions, condition=Store.domain.exists())
-    except UpdateError as error:
-        if error.cause_response_code != "ConditionalCheckFailedException":
-            raise  # the store was removed meanwhile
+        with TransactWrite(connection=connection()) as transaction:
+            transaction.update(
+                each,
+                actions=[Publishing.settled_at.set(iso(now))],
+                condition=Publishing.settled_at.does_not_exist(),
+            )
+            store = Store(ALL_STORES, sort_key(each.store_id))
+            transaction.update(store, actions=actions, condition=Store.domain.exists())
+    except TransactWriteError as error:
+        codes = {reason.code for reason in error.cancellation_reasons if reason is not None}
+        if "ConditionalCheckFailed" not in codes:
+            raise  # else it is settled already, or the store has been removed meanwhile
 
 
 def check_exist(store_ids: list[str]) -> None:

@@ -330,7 +330,7 @@ class Publishing(RunsItem, discriminator="publishing"):
     call = UnicodeAttribute(null=True)
     started_at = UnicodeAttribute()
     finished_at = UnicodeAttribute(null=True)
-    settled = BooleanAttribute(default=False)
+    settled_at = UnicodeAttribute(null=True)
     reason = UnicodeAttribute(null=True)
     tries = NumberAttribute(default=0)
     published = NumberAttribute(default=0)

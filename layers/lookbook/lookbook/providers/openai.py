@@ -182,12 +182,12 @@ def _refusal(error: openai.APIStatusError) -> Submission:
         raise RefusedError(
             "OpenAI's spending limit is reached; raise it and retry the run.", final=True, stops_run=True
         ) from error
-    if status == 401:  # noqa: PLR2004 - HTTP
+    if status == 401:  # noqa: PLR2004 - as HTTP numbers it
         raise RefusedError("OpenAI refused our key; set the secret OpenAiKey.", final=True, bad_key=True) from error
     if status in {429, 503}:
         wait = retry_after(error.response.headers.get("retry-after"))
         raise RefusedError(f"OpenAI is not taking work (HTTP {status}).", retry_after=wait) from error
-    if status >= 500:  # noqa: PLR2004 - HTTP
+    if status >= 500:  # noqa: PLR2004 - as HTTP numbers it
         raise UncertainError(f"OpenAI failed (HTTP {status}).") from error
-    hint = " Set OpenAiModel to one that is live." if status == 404 else ""  # noqa: PLR2004 - HTTP
+    hint = " Set OpenAiModel to one that is live." if status == 404 else ""  # noqa: PLR2004 - as HTTP numbers it
     raise RefusedError(f"OpenAI refused the job (HTTP {status}: {said}).{hint}", final=True) from error
