@@ -216,7 +216,7 @@ def serve(app: ASGIApp, port: int) -> None:
     async def with_transport(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             # ASGI has no way to cut a connection; uvicorn's `send` is a method of what holds it.
-            scope[_TRANSPORT] = send.__self__.transport  # type: ignore[attr-defined]  # uvicorn's, not ASGI's
+            scope[_TRANSPORT] = send.__self__.transport  # type: ignore[attr-defined]  # uvicorn has it, ASGI does not say so
         await app(scope, receive, send)
 
     # Only to sockets that name TCP does asyncio give TCP_NODELAY; without it every answer takes 40 ms longer.

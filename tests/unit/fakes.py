@@ -182,12 +182,12 @@ class Bucket:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
 
-    def put_object(self, *, Key: str, Body: bytes, IfNoneMatch: str = "", **_: Any) -> None:  # noqa: N803 - boto3's
+    def put_object(self, *, Key: str, Body: bytes, IfNoneMatch: str = "", **_: Any) -> None:  # noqa: N803 - as boto3 names them
         if IfNoneMatch and Key in self.objects:
             raise ClientError({"Error": {"Code": "PreconditionFailed"}}, "PutObject")
         self.objects[Key] = Body
 
-    def get_object(self, *, Key: str, Range: str = "bytes=0-", **_: Any) -> dict[str, Any]:  # noqa: N803 - boto3's
+    def get_object(self, *, Key: str, Range: str = "bytes=0-", **_: Any) -> dict[str, Any]:  # noqa: N803 - as boto3 names them
         if Key not in self.objects:
             raise ClientError({"Error": {"Code": "NoSuchKey"}}, "GetObject")
         start, end = Range.removeprefix("bytes=").split("-")
@@ -196,13 +196,13 @@ class Bucket:
             raise ClientError({"Error": {"Code": "InvalidRange"}}, "GetObject")
         return {"Body": io.BytesIO(found)}
 
-    def delete_object(self, *, Key: str, **_: Any) -> None:  # noqa: N803 - boto3's
+    def delete_object(self, *, Key: str, **_: Any) -> None:  # noqa: N803 - as boto3 names them
         self.objects.pop(Key, None)
 
     def upload_file(self, path: str, _: str, key: str) -> None:
         self.objects[key] = Path(path).read_bytes()
 
-    def generate_presigned_url(self, _: str, *, Params: dict[str, str], **__: Any) -> str:  # noqa: N803 - boto3's
+    def generate_presigned_url(self, _: str, *, Params: dict[str, str], **__: Any) -> str:  # noqa: N803 - as boto3 names them
         return f"https://s3.example.com/{Params['Key']}"
 
 

@@ -278,8 +278,7 @@ def world() -> World:
     return World()
 
 
-@pytest.fixture(autouse=True)
-def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Start in an empty folder and an empty home, with 80 columns and no terminal."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(session, "PROJECT_ROOT", tmp_path / "elsewhere")
@@ -288,6 +287,11 @@ def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     for name in ("LOOKBOOK_API_URL", "FORCE_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere(tmp_path, monkeypatch)
 
 
 @pytest.fixture

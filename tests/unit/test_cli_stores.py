@@ -14,8 +14,8 @@ import requests
 from rich.cells import cell_len
 from rich.console import Console
 
-from lookbook_cli import render, session, store_commands
-from tests.unit.test_cli import LOCAL, RUN_ID, Answer, Sent, World, a_product, a_run, lookbook
+from lookbook_cli import render, store_commands
+from tests.unit.test_cli import LOCAL, RUN_ID, Answer, Sent, World, a_product, a_run, lookbook, nowhere
 
 Json = dict[str, Any]
 
@@ -135,13 +135,7 @@ def world() -> Shops:
 @pytest.fixture(autouse=True)
 def _local_cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Start in a folder with a local cloud, with 80 columns and no terminal."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(session, "PROJECT_ROOT", tmp_path / "elsewhere")
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("COLUMNS", "80")
-    for name in ("LOOKBOOK_API_URL", "FORCE_COLOR", "TTY_COMPATIBLE"):
-        monkeypatch.delenv(name, raising=False)
+    nowhere(tmp_path, monkeypatch)
     stack = {"api_url": LOCAL, "endpoint_url": "http://127.0.0.1:4566", "user": "editor", "password": "right"}
     (tmp_path / ".local").mkdir()
     (tmp_path / ".local" / "stack.json").write_text(json.dumps(stack))

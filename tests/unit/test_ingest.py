@@ -15,7 +15,7 @@ from lookbook import aws, ingest, library, plan, runs
 from lookbook.errors import InputError
 from lookbook.library import Holding
 from lookbook.options import RunOptions
-from lookbook.plan import PlanLine
+from lookbook.plan import LOOKED_UP_AT_ONCE, PlanLine
 from lookbook.state import Item, RunContext
 from lookbook.tables import Outcome, Run
 from tests.unit.fakes import a_product, method_settings
@@ -190,7 +190,7 @@ def test_what_is_there_twice_is_made_once(planner: Planner) -> None:
 
 
 def test_products_are_looked_up_in_batches_and_stay_in_order(planner: Planner) -> None:
-    products = [{**SHIRT, "id": f"p{number}"} for number in range(2 * ingest.BATCH + 1)]
+    products = [{**SHIRT, "id": f"p{number}"} for number in range(2 * LOOKED_UP_AT_ONCE + 1)]
     planner.held = {"p150": Holding(frozenset({1, 2, 3}), 0, 0)}
     told = planner(*products)
     assert list(told.lines) == [product["id"] for product in products]

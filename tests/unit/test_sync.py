@@ -11,7 +11,7 @@ from pynamodb.exceptions import DoesNotExist
 
 from lookbook import aws, ingest, runs, stores, sync
 from lookbook.errors import InputError, NotFoundError
-from lookbook.plan import MAX_PROBLEMS, PlanLine, plan_key
+from lookbook.plan import LOOKED_UP_AT_ONCE, MAX_PROBLEMS, PlanLine, plan_key
 from lookbook.sync import NO_IMAGES, Listed, SyncOptions
 from lookbook.tables import PRODUCT, Product, Usage
 from tests.unit.fakes import Bucket, Tables, gid, method_settings, tables_in_memory
@@ -130,7 +130,7 @@ def test_a_store_that_there_is_not_cannot_be_synced(world: World) -> None:
 
 
 def test_products_are_looked_up_in_batches_and_problems_are_the_first_ones(world: World) -> None:
-    ids = [f"P{number}" for number in range(1000, 1000 + 2 * sync.BATCH + 1)]
+    ids = [f"P{number}" for number in range(1000, 1000 + 2 * LOOKED_UP_AT_ONCE + 1)]
     world.has(*ids[:-30])
     for product_id in ids:
         world.uses(product_id, status="mapped", media=None)

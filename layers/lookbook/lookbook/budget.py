@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from pynamodb.exceptions import DoesNotExist, UpdateError
 
-from lookbook.tables import Budget
+from lookbook.tables import CONDITION_FAILED, Budget
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -112,7 +112,7 @@ def _change(
             condition=condition,
         )
     except UpdateError as error:
-        if error.cause_response_code != "ConditionalCheckFailedException":
+        if error.cause_response_code != CONDITION_FAILED:
             raise
         return False
     return True
@@ -126,7 +126,7 @@ def stop(run_id: str, status: str, reason: str) -> bool:
             condition=Budget.stop_status.does_not_exist(),
         )
     except UpdateError as error:
-        if error.cause_response_code != "ConditionalCheckFailedException":
+        if error.cause_response_code != CONDITION_FAILED:
             raise
         return False
     return True

@@ -24,7 +24,7 @@ from lookbook.plan import (
 )
 from lookbook.runs import plain_reason
 from lookbook.state import Item, RunContext
-from lookbook.tables import RUN, Outcome, Publishing, Run
+from lookbook.tables import CONDITION_FAILED, RUN, Outcome, Publishing, Run
 from lookbook.times import iso
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ def _add(run: Run, done: Pass, tally: _Tally, stop: Budget) -> Run:
             condition=Run.passes_counted < done.number,
         )
     except UpdateError as error:
-        if error.cause_response_code != "ConditionalCheckFailedException":
+        if error.cause_response_code != CONDITION_FAILED:
             raise
         return runs.get(run.run_id)
     return fresh

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from lookbook import aws, library, model_photos, plan, runs, scrape, stores, syn
 from lookbook.errors import InputError, NotFoundError
 from lookbook.garments import garment_category
 from lookbook.options import RunOptions
-from lookbook.plan import MAX_PROBLEMS, WAVES, PlanLine, dump, items_key, plan_key, write_pass
+from lookbook.plan import LOOKED_UP_AT_ONCE, MAX_PROBLEMS, WAVES, PlanLine, dump, items_key, plan_key, write_pass
 from lookbook.providers.registry import all_of
 from lookbook.state import Item, RunContext
 from lookbook.tables import Outcome, Run
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
     from lookbook.providers.base import Provider
     from lookbook.settings import MethodSettings
-
-BATCH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,18 +263,14 @@ def _store_of(key: str) -> dict[str, Any]:
 
 def left_undone(bucket: str, run_id: str) -> Iterator[Item]:
     """Yield the products of a run that a retry takes: failed, deferred, over budget, or never begun."""
-    batch: list[Item] = []
-    for _, line in plan.read_lines(bucket, items_key(run_id)):
-        batch.append(Item.model_validate_json(line))
-        if len(batch) == BATCH:
-            yield from _undone(run_id, batch)
-            batch = []
-    yield from _undone(run_id, batch)
+    items = (Item.model_validate_json(line) for _, line in plan.read_lines(bucket, items_key(run_id)))
+    while batch := list(itertools.islice(items, LOOKED_UP_AT_ONCE)):
+        yield from _undone(run_id, batch)
 
 
 def _undone(run_id: str, batch: list[Item]) -> Iterator[Item]:
     keys = [(run_id, plan.outcome_key(item.product_id)) for item in batch]
-    outcomes = Outcome.batch_get(keys, consistent_read=True) if keys else ()
+    outcomes = Outcome.batch_get(keys, consistent_read=True)
     done = {each.sort_key for each in outcomes if each.status not in runs.MAY_BE_RETRIED}
     yield from (item for item in batch if plan.outcome_key(item.product_id) not in done)
 
@@ -290,13 +285,8 @@ class _Planner:
 
     def plan(self, entries: Iterator[_Entry]) -> _Counts:
         with (self._folder / "plan").open("wb") as lines, (self._folder / "items").open("wb") as items:
-            batch: list[_Entry] = []
-            for entry in entries:
-                batch.append(entry)
-                if len(batch) == BATCH:
-                    self._decide(batch, lines, items)
-                    batch = []
-            self._decide(batch, lines, items)
+            while batch := list(itertools.islice(entries, LOOKED_UP_AT_ONCE)):
+                self._decide(batch, lines, items)
         return self._counts
 
     def _decide(self, batch: list[_Entry], lines: BinaryIO, items: BinaryIO) -> None:

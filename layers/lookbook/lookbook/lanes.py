@@ -13,13 +13,12 @@ from pynamodb.exceptions import DoesNotExist, PutError, UpdateError
 from pynamodb.expressions.condition import size
 from pynamodb.expressions.operand import Path
 
-from lookbook.tables import Lane
+from lookbook.tables import CONDITION_FAILED, Lane
 
 if TYPE_CHECKING:
     from lookbook.providers.base import Limits
 
 FULL_WAIT_SECONDS = 1.0
-CONDITION_FAILED = "ConditionalCheckFailedException"
 
 
 def take(provider: str, limits: Limits | None, token: str, now: float) -> float:

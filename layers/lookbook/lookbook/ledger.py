@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pynamodb.exceptions import DeleteError, PutError, UpdateError
 
 from lookbook import budget
-from lookbook.tables import LedgerEntry
+from lookbook.tables import CONDITION_FAILED, LedgerEntry
 from lookbook.times import iso
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def write_intent(
     try:
         entry.save(LedgerEntry.run_id.does_not_exist())
     except PutError as error:
-        if error.cause_response_code != "ConditionalCheckFailedException":
+        if error.cause_response_code != CONDITION_FAILED:
             raise
         # botocore repeats a put whose answer was lost; what is there may then be ours.
         there = LedgerEntry.get(entry.run_id, entry.sort_key, consistent_read=True)
@@ -167,7 +167,7 @@ def withdraw(entry: LedgerEntry) -> bool:
     try:
         entry.delete((LedgerEntry.status == INTENT) & (LedgerEntry.token == entry.token))
     except DeleteError as error:
-        if error.cause_response_code != "ConditionalCheckFailedException":
+        if error.cause_response_code != CONDITION_FAILED:
             raise
         return False  # someone has taken us for dead, and settled it
     return True
@@ -248,7 +248,7 @@ def _move(entry: LedgerEntry, from_statuses: set[str], actions: list[Action]) ->
     try:
         entry.update(actions, condition=LedgerEntry.status.is_in(*sorted(from_statuses)))
     except UpdateError as error:
-        if error.cause_response_code != "ConditionalCheckFailedException":
+        if error.cause_response_code != CONDITION_FAILED:
             raise
         entry.refresh(consistent_read=True)
         return False

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pynamodb.exceptions import DoesNotExist, UpdateError
 
 from lookbook.errors import NotFoundError
-from lookbook.tables import ALL_PRODUCTS, PRODUCT, Image, LibraryItem, Product, Usage
+from lookbook.tables import ALL_PRODUCTS, CONDITION_FAILED, PRODUCT, Image, LibraryItem, Product, Usage
 from lookbook.times import iso
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def claim(item: Item, run_id: str, variants: int, now: datetime, *, reuse: bool 
             condition=free & _lacks_any(variants) if reuse else free,
         )
     except UpdateError as error:
-        if error.cause_response_code == "ConditionalCheckFailedException":
+        if error.cause_response_code == CONDITION_FAILED:
             return None
         raise
     return product
@@ -115,7 +115,7 @@ def remember_source(product_id: str, sha256: str, dhash: str, url: str) -> None:
             condition=Product.product_id.exists(),
         )
     except UpdateError as error:
-        if error.cause_response_code != "ConditionalCheckFailedException":
+        if error.cause_response_code != CONDITION_FAILED:
             raise
         raise NotFoundError(f"Product {product_id} is not in the library.") from error
 
@@ -129,7 +129,7 @@ def _if_claimed(product_id: str, run_id: str, actions: list[Action]) -> None:
     try:
         Product(product_id, PRODUCT).update(actions=actions, condition=Product.claimed_by == run_id)
     except UpdateError as error:
-        if error.cause_response_code != "ConditionalCheckFailedException":
+        if error.cause_response_code != CONDITION_FAILED:
             raise
 
 

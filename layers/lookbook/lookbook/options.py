@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-StoreId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+STORE_ID = re.compile(r"^[a-z0-9][a-z0-9-]{0,31}$")
+StoreId = Annotated[str, Field(pattern=STORE_ID.pattern)]
 ModelPhotoName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 
 

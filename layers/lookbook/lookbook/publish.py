@@ -25,7 +25,7 @@ from lookbook.logging import logger
 from lookbook.placement import UNFINISHED, Placement, moves, place
 from lookbook.plan import MAX_PROBLEMS, PlanLine, plan_key, read_lines
 from lookbook.shopify import ShopError, ShopProductError, ShopUnavailableError
-from lookbook.tables import PRODUCT, Image, LibraryItem, Product, Publishing, Store, Usage
+from lookbook.tables import CONDITION_FAILED, PRODUCT, Image, LibraryItem, Product, Publishing, Store, Usage
 from lookbook.times import iso
 
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ class _Visit:
                 condition=Publishing.offset == int(record.offset),
             )
         except UpdateError as error:
-            if error.cause_response_code != "ConditionalCheckFailedException":
+            if error.cause_response_code != CONDITION_FAILED:
                 raise
             record.refresh(consistent_read=True)
 
@@ -422,7 +422,7 @@ class _Visit:
         try:
             usage.update([*actions, *more], condition=Usage.shop_product_id == usage.shop_product_id)
         except UpdateError as error:
-            if error.cause_response_code != "ConditionalCheckFailedException":
+            if error.cause_response_code != CONDITION_FAILED:
                 raise
         else:
             return True

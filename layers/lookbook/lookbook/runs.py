@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pynamodb.exceptions import DoesNotExist, UpdateError
 
 from lookbook.errors import NotFoundError
-from lookbook.tables import RUN, Run
+from lookbook.tables import CONDITION_FAILED, RUN, Run
 from lookbook.times import iso, seconds_between
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def begin(start: Start, execution_arn: str, now: datetime) -> Run | None:
             & Run.finished_at.does_not_exist(),
         )
     except UpdateError as error:
-        if error.cause_response_code == "ConditionalCheckFailedException":
+        if error.cause_response_code == CONDITION_FAILED:
             return None
         raise
     return run
@@ -203,7 +203,7 @@ def add_cost_after_end(run_id: str, cost_microusd: int, work_ms: int) -> None:
             [Run.cost_microusd.add(cost_microusd), Run.work_ms.add(work_ms)], condition=Run.finished_at.exists()
         )
     except UpdateError as error:
-        if error.cause_response_code != "ConditionalCheckFailedException":
+        if error.cause_response_code != CONDITION_FAILED:
             raise
 
 
@@ -216,7 +216,7 @@ def close_dead(run: Run, reason: str, now: datetime) -> Run:
             condition=Run.finished_at.does_not_exist(),
         )
     except UpdateError as error:
-        if error.cause_response_code != "ConditionalCheckFailedException":
+        if error.cause_response_code != CONDITION_FAILED:
             raise
         return get(run.run_id)
     return dead

@@ -50,7 +50,7 @@ VARIANTS_A_PAGE: Final = 250  # 502 points
 # So many calls may go to finding out which files of a delete or update are at fault, beyond one per batch.
 SORTING_OUT_CALLS: Final = 40
 
-ADD_AGAIN: Final = "Give the store new credentials with: lookbook stores add STORE --replace"
+NEW_CREDENTIALS: Final = "Give the store new credentials with: lookbook stores add STORE --replace"
 
 DESCRIBE: Final = "query Describe { shop { name } currentAppInstallation { accessScopes { handle } } }"
 GLANCE: Final = (
@@ -151,12 +151,12 @@ def credentials_from_json(text: str) -> Credentials:
     try:
         found = _Secret.model_validate_json(text)
     except ValidationError as error:
-        raise ShopError(f"The shop's credentials cannot be read. {ADD_AGAIN}") from error
+        raise ShopError(f"The shop's credentials cannot be read. {NEW_CREDENTIALS}") from error
     if found.token:
         return AdminToken(found.token)
     if found.client_id and found.client_secret:
         return ClientCredentials(found.client_id, found.client_secret)
-    raise ShopError(f"The shop's credentials are not complete. {ADD_AGAIN}")
+    raise ShopError(f"The shop's credentials are not complete. {NEW_CREDENTIALS}")
 
 
 def credentials_to_json(credentials: Credentials) -> str:
@@ -492,7 +492,7 @@ class _Tokens:
     def revoked(self) -> ShopError:
         return ShopError(
             f"{self._domain} does not accept the app's token: it was revoked, or the app was uninstalled. Install the "
-            f"app again or make a new token. {ADD_AGAIN}"
+            f"app again or make a new token. {NEW_CREDENTIALS}"
         )
 
     def _fetch(self) -> bool:
@@ -501,7 +501,7 @@ class _Tokens:
             found = self._credentials()
         except (BotoCoreError, ClientError) as error:
             if isinstance(error, ClientError) and error.response["Error"].get("Code") == "ResourceNotFoundException":
-                raise ShopError(f"{self._domain} has no credentials. {ADD_AGAIN}") from error
+                raise ShopError(f"{self._domain} has no credentials. {NEW_CREDENTIALS}") from error
             said = f"The credentials of {self._domain} cannot be read from Secrets Manager."
             raise ShopUnavailableError(said) from error
         if isinstance(found, AdminToken):
@@ -523,12 +523,12 @@ class _Tokens:
         if b"shop_not_permitted" in answer.data:
             raise ShopError(
                 f"Shopify grants the app no token for {self._domain}, because app and shop do not belong to the same "
-                f"organisation. Make an app in the shop's own organisation and install it. {ADD_AGAIN}"
+                f"organisation. Make an app in the shop's own organisation and install it. {NEW_CREDENTIALS}"
             )
         if answer.status != HTTPStatus.OK:
             raise ShopError(
                 f"Shopify grants the app no token for {self._domain} (HTTP {answer.status}). Check its client id and "
-                f"secret, and that it is installed there. {ADD_AGAIN}"
+                f"secret, and that it is installed there. {NEW_CREDENTIALS}"
             )
         try:
             return _Grant.model_validate_json(answer.data)
@@ -542,8 +542,8 @@ _Shape = TypeVar("_Shape", bound=BaseModel)
 _CLOSED: Final[Mapping[int, str]] = {
     402: "is frozen until its owner pays Shopify's bill.",
     403: "lets the app do nothing. Check that it is installed there with the scopes "
-    f"{' and '.join(REQUIRED_SCOPES)}. {ADD_AGAIN}",
-    404: f"is not known to Shopify. Check its domain. {ADD_AGAIN}",
+    f"{' and '.join(REQUIRED_SCOPES)}. {NEW_CREDENTIALS}",
+    404: f"is not known to Shopify. Check its domain. {NEW_CREDENTIALS}",
     423: "is locked by Shopify; its owner has to ask Shopify's support.",
 }
 
@@ -821,7 +821,9 @@ class Shop:
             message = _quoted(error.message) or "no reason given"
             if error.code == "ACCESS_DENIED":
                 needed = _quoted(error.needed) or message
-                raise ShopError(f"{self.domain} does not let the app do this; it needs: {needed} Grant it. {ADD_AGAIN}")
+                raise ShopError(
+                    f"{self.domain} does not let the app do this; it needs: {needed} Grant it. {NEW_CREDENTIALS}"
+                )
             if error.code == "SHOP_INACTIVE":
                 raise ShopError(f"{self.domain} is not active; its owner has to ask Shopify's support.")
             if error.code in {"INTERNAL_SERVER_ERROR", "TIMEOUT"}:

@@ -12,8 +12,9 @@ from pynamodb.exceptions import DoesNotExist, TransactWriteError, UpdateError
 from pynamodb.transactions import TransactWrite
 
 from lookbook.errors import ConflictError, NotFoundError
+from lookbook.options import STORE_ID
 from lookbook.runs import dollars
-from lookbook.tables import ALL_STORES, Publishing, Store, Usage, connection
+from lookbook.tables import ALL_STORES, CONDITION_FAILED, Publishing, Store, Usage, connection
 from lookbook.times import iso
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from pynamodb.expressions.update import Action
 
-STORE_ID = re.compile(r"^[a-z0-9][a-z0-9-]{0,31}$")
 # scrapes/uploads/ is where the command uploads scrapes to, so no store can be called so.
 RESERVED_IDS = frozenset({"uploads"})
 DOMAIN = re.compile(r"^[a-z0-9][a-z0-9-]*\.myshopify\.com$")
@@ -102,7 +102,7 @@ def lease(store_id: str, holder: str, now: float) -> bool:
             condition=Store.domain.exists() & free,
         )
     except UpdateError as error:
-        if error.cause_response_code != "ConditionalCheckFailedException":
+        if error.cause_response_code != CONDITION_FAILED:
             raise
         return False
     return True
@@ -115,7 +115,7 @@ def release(store_id: str, holder: str) -> None:
             [Store.leased_by.remove(), Store.leased_until.remove()], condition=Store.leased_by == holder
         )
     except UpdateError as error:
-        if error.cause_response_code != "ConditionalCheckFailedException":
+        if error.cause_response_code != CONDITION_FAILED:
             raise
 
 

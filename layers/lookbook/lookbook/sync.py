@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from lookbook import aws, library, mapping, stores
 from lookbook.errors import InputError
 from lookbook.mapping import Pair
 from lookbook.options import StoreId
-from lookbook.plan import MAX_PROBLEMS, PlanLine, dump
+from lookbook.plan import LOOKED_UP_AT_ONCE, MAX_PROBLEMS, PlanLine, dump
 from lookbook.tables import PRODUCT, Product, Usage
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 
-BATCH = 100
 NO_IMAGES = "It is mapped, but the library has no images of it yet; run the scrape that it is in."
 
 
@@ -67,7 +67,7 @@ def plan(options: SyncOptions, action: str, bucket: str, key: str, folder: Path,
         )
     products: Iterable[_Product]
     if options.mapping:
-        products = _mapped(mapping.parse(aws.get_object(bucket, key)), usages, stores.id_of(store), now)
+        products = _mapped(mapping.parse(aws.get_object(bucket, key)), usages, options.store, now)
     elif options.products is not None:
         products = _named(options, usages)
     else:
@@ -76,13 +76,9 @@ def plan(options: SyncOptions, action: str, bucket: str, key: str, folder: Path,
         products = (each for each in products if each.reason or _may_have_media(each.usage))
     listed = Listed()
     with (folder / "plan").open("wb") as lines:
-        batch: list[_Product] = []
-        for each in products:
-            batch.append(each)
-            if len(batch) == BATCH:
-                _list(batch, options, action, store.domain, listed, lines)
-                batch = []
-        _list(batch, options, action, store.domain, listed, lines)
+        left = iter(products)
+        while batch := list(itertools.islice(left, LOOKED_UP_AT_ONCE)):
+            _list(batch, options, action, store.domain, listed, lines)
     return listed
 
 

@@ -31,6 +31,8 @@ PRODUCT = "product"
 RUN = "run"
 ALL_PRODUCTS = "products"
 ALL_RUNS = "runs"
+# What pynamodb tells as the cause of an error when a write's condition did not hold.
+CONDITION_FAILED = "ConditionalCheckFailedException"
 ALL_STORES = "all#stores"  # no product's id: those have no #
 
 

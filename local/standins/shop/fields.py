@@ -102,7 +102,7 @@ class Call:
             found.attach(self._new_picture("productUpdate", one, {"product": found.id, **one}))
         return {"product": found, "userErrors": errors}
 
-    def product_reorder_media(self, id: str, moves: list[Given]) -> Answer:  # noqa: A002 - Shopify's name
+    def product_reorder_media(self, id: str, moves: list[Given]) -> Answer:  # noqa: A002 - as Shopify's schema names it
         """Start a job that moves the media; what it says of itself is not spoken here."""
         product = self.shop.products.get(id)
         if product is None:
@@ -191,7 +191,7 @@ class Call:
 
     # ------------------------------------------------------------------ staged uploads
 
-    def staged_uploads_create(self, input: list[Given]) -> Answer:  # noqa: A002 - Shopify's name
+    def staged_uploads_create(self, input: list[Given]) -> Answer:  # noqa: A002 - as Shopify's schema names it
         targets, errors = [], []
         for index, one in enumerate(input):
             if one["mimeType"].removeprefix("image/").upper() not in KINDS:

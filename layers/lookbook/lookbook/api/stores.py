@@ -26,6 +26,7 @@ from lookbook.api.products import URL_SECONDS
 from lookbook.api.runs import RunId, execute
 from lookbook.errors import ConflictError, InputError, NotFoundError
 from lookbook.logging import logger
+from lookbook.options import STORE_ID
 from lookbook.sync import SyncOptions
 from lookbook.tables import Usage
 from lookbook.times import now
@@ -112,7 +113,7 @@ def list_stores() -> dict[str, Any]:
 @router.post("/api/stores", summary="Add a store", responses=ADDED, middlewares=[editors_only], tags=["stores"])
 def add_store(new: NewStore) -> Response[dict[str, Any]]:
     """Add a store with its credentials; nothing ever shows those again. Try it with `POST …/test`."""
-    if not stores.STORE_ID.fullmatch(new.store_id):
+    if not STORE_ID.fullmatch(new.store_id):
         raise InputError("A store's id has a-z, 0-9 and - in it, 32 at most, and does not begin with a -.")
     stores.refuse_reserved(new.store_id)
     domain = domain_of(new.domain)
