@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 PositiveFloat = Annotated[float, Field(gt=0)]
 
 
-def _split(value: object) -> object:
+def _split(value: Any) -> Any:
     return value.split(",") if isinstance(value, str) else value
+
+
+Names = Annotated[list[str], BeforeValidator(lambda value: [name for name in _split(value) if name])]
 
 
 class Settings(BaseModel):
@@ -62,9 +65,30 @@ class StoreSettings(Settings):
     store_secrets_prefix: str
 
 
-class ApiSettings(MethodSettings):
+class StartSettings(Settings):
+    """What starts runs knows the state machine."""
+
+    pipeline_arn: str
+
+
+class HotmartSettings(StartSettings):
+    """The Hotmart account, and which of its products get a cover by themselves.
+
+    An empty list of formats means all. The secret has `{"client_id", "client_secret", "basic"}`.
+    """
+
+    hotmart_auth_url: str = Field(pattern=r"^https?://")
+    hotmart_api_url: str = Field(pattern=r"^https?://")
+    hotmart_secret: str
+    hotmart_statuses: Names
+    hotmart_formats: Names = []
+    hotmart_max_cost_usd: PositiveFloat
+
+
+class ApiSettings(MethodSettings, StartSettings):
     store_secrets_prefix: str
     publish_function: str
-    pipeline_arn: str
+    hotmart_sync_function: str
+    hotmart_schedule: str
     user_pool_client_id: str
     aws_region: str

@@ -34,6 +34,8 @@ ALL_RUNS = "runs"
 # What pynamodb tells as the cause of an error when a write's condition did not hold.
 CONDITION_FAILED = "ConditionalCheckFailedException"
 ALL_STORES = "all#stores"  # no product's id: those have no #
+HOTMART = "all#hotmart"
+NOTES = "~note#"  # after all else of a product, so that who needs no notes can leave them unread
 
 
 class _Meta:
@@ -106,7 +108,11 @@ class Product(LibraryItem, discriminator="product"):
     """`variants` is the set of slots that hold an image: the one fact that decides reuse.
 
     `source_seen` is `<sha256> <url>` of the picture it is made from, so that paid work is found again without it;
-    `source_dhash` is the same picture's difference hash, by which near-duplicates are found.
+    `source_dhash` is the same picture's difference hash, by which near-duplicates are found. `cover_entry_id` is the
+    history entry that the cover comes from. `words` are those under which search.py has it.
+
+    Of a Hotmart product `source_status` is what Hotmart says of it, `locale` what its texts are written in,
+    `cover_run_id` the last run that was to make its cover by itself, and `cover_tries` how many such runs failed.
     """
 
     sort_key = UnicodeAttribute(range_key=True, default=PRODUCT)
@@ -121,6 +127,16 @@ class Product(LibraryItem, discriminator="product"):
     updated_at = UnicodeAttribute()
     variants = NumberSetAttribute(null=True)
     cover_image_id = UnicodeAttribute(null=True)
+    cover_entry_id = UnicodeAttribute(null=True)
+    description = UnicodeAttribute(null=True)
+    price = UnicodeAttribute(null=True)
+    tags: JSONAttribute = JSONAttribute(null=True)
+    words = UnicodeSetAttribute(null=True)
+    source_status = UnicodeAttribute(null=True)
+    source_deleted_at = UnicodeAttribute(null=True)
+    locale = UnicodeAttribute(null=True)
+    cover_run_id = UnicodeAttribute(null=True)
+    cover_tries = NumberAttribute(default=0)
     images_cost_microusd = NumberAttribute(default=0)
     images_work_ms = NumberAttribute(default=0)
     claimed_by = UnicodeAttribute(null=True)
@@ -128,7 +144,10 @@ class Product(LibraryItem, discriminator="product"):
 
 
 class Image(LibraryItem, discriminator="image"):
-    """An image in its product; `sort_key` is image#<image_id>, its bytes are S3's images/<image_id>.jpg."""
+    """An image in its product; `sort_key` is image#<image_id>, its bytes are S3's images/<image_id>.jpg.
+
+    One that was hidden is shown nowhere, keeps its slot, and comes back when it is made the cover again.
+    """
 
     image_id = UnicodeAttribute()
     variant = NumberAttribute()
@@ -140,11 +159,24 @@ class Image(LibraryItem, discriminator="image"):
     width = NumberAttribute()
     height = NumberAttribute()
     size = NumberAttribute()
-    run_id = UnicodeAttribute()
+    run_id = UnicodeAttribute(null=True)
+    prompt = UnicodeAttribute(null=True)
     stars = NumberAttribute(null=True)
+    hidden_at = UnicodeAttribute(null=True)
+    hidden_by = UnicodeAttribute(null=True)
     cost_microusd = NumberAttribute()
     work_ms = NumberAttribute()
     created_at = UnicodeAttribute()
+
+
+class Note(LibraryItem, discriminator="note"):
+    """A text on a product; `sort_key` is ~note#<note_id>, which sorts by time. `text` is as it was typed."""
+
+    text = UnicodeAttribute()
+    author = UnicodeAttribute()
+    created_at = UnicodeAttribute()
+    edited_at = UnicodeAttribute(null=True)
+    edited_by = UnicodeAttribute(null=True)
 
 
 class Usage(LibraryItem, discriminator="usage"):
@@ -197,17 +229,52 @@ class Store(LibraryItem, discriminator="store"):
     leased_until = NumberAttribute(null=True)
 
 
-class Fingerprint(LibraryItem, discriminator="fingerprint"):
-    """Who made these bytes first. Its `product_id` is bytes#<image_id>: see save.py on placeholders."""
+class HotmartSync(LibraryItem, discriminator="hotmart_sync"):
+    """The sync of the account's Hotmart products: one item, all#hotmart. See hotmart_sync.py.
 
-    sort_key = UnicodeAttribute(range_key=True, default="fingerprint")
-    reuse_key = UnicodeAttribute()
+    `page_token` is where a sync that was cut off goes on, `pages` how many pages are done; `call` is the invocation
+    that works on it, until `leased_until` (epoch seconds) at most. The counts are of the newest sync.
+    """
+
+    product_id = UnicodeAttribute(hash_key=True, default=HOTMART)
+    sort_key = UnicodeAttribute(range_key=True, default="sync")
+    sync_id = UnicodeAttribute()
+    status = UnicodeAttribute()
+    started_at = UnicodeAttribute()
+    started_by = UnicodeAttribute()
+    finished_at = UnicodeAttribute(null=True)
+    error = UnicodeAttribute(null=True)
+    page_token = UnicodeAttribute(null=True)
+    pages = NumberAttribute(default=0)
+    call = UnicodeAttribute(null=True)
+    leased_until = NumberAttribute(null=True)
+    run_id = UnicodeAttribute(null=True)
+    counts: JSONAttribute = JSONAttribute(null=True)
+
+
+class SearchWord(LibraryItem, discriminator="word"):
+    """A word of a product's title, id or tags: see search.py for its keys. `words` are all of the product's."""
+
+    words = UnicodeSetAttribute()
+
+
+class Fingerprint(LibraryItem, discriminator="fingerprint"):
+    """Who made these bytes first, and which products have them.
+
+    Its `product_id` is bytes#<the image id's first three digits>, its `sort_key` the image id, so that an image is
+    found by the beginning of its id; see save.py on placeholders. An upload has no reuse key.
+    """
+
+    reuse_key = UnicodeAttribute(null=True)
     used_by = UnicodeSetAttribute()
     blocked = BooleanAttribute(default=False)
 
 
 class HistoryEntry(Model):
-    """One change of a product's cover; `entry_id` sorts by time."""
+    """One change of a product's cover: see history.py. `image_id` is the cover since, none if there is none.
+
+    `entry_id` sorts by the time at which the change was asked for.
+    """
 
     class Meta(_Meta):
         pass
@@ -215,9 +282,12 @@ class HistoryEntry(Model):
     product_id = UnicodeAttribute(hash_key=True)
     entry_id = UnicodeAttribute(range_key=True)
     action = UnicodeAttribute()
-    image_id = UnicodeAttribute()
-    method = UnicodeAttribute()
+    image_id = UnicodeAttribute(null=True)
+    method = UnicodeAttribute(null=True)
+    prompt = UnicodeAttribute(null=True)
     actor = UnicodeAttribute()
+    run_id = UnicodeAttribute(null=True)
+    hidden_image_id = UnicodeAttribute(null=True)
     created_at = UnicodeAttribute()
 
 
@@ -415,6 +485,18 @@ class ModelNotice(RunsItem, discriminator="notice"):
     sort_key = UnicodeAttribute(range_key=True, default="notice")
     shutdown_date = UnicodeAttribute(null=True)
     checked_at = UnicodeAttribute()
+
+
+class Upload(RunsItem, discriminator="upload"):
+    """A picture on its way through S3. Its `run_id` is upload#<upload_id>, its status waiting, done or refused."""
+
+    sort_key = UnicodeAttribute(range_key=True, default="upload")
+    product_id = UnicodeAttribute()
+    actor = UnicodeAttribute()
+    status = UnicodeAttribute(default="waiting")
+    reason = UnicodeAttribute(null=True)
+    image_id = UnicodeAttribute(null=True)
+    created_at = UnicodeAttribute()
 
 
 def bind(settings: Settings) -> None:
