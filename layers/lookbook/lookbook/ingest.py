@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pydantic import ValidationError
 
-from lookbook import aws, library, model_photos, plan, runs, scrape, stores, sync
+from lookbook import aws, cover_prompt, library, model_photos, plan, runs, scrape, stores, sync
 from lookbook.errors import InputError, NotFoundError
 from lookbook.garments import garment_category
 from lookbook.options import RunOptions
@@ -161,6 +161,8 @@ def _ingest_for_store(run: Run, start: runs.Start, settings: MethodSettings, now
 def _asked(options: RunOptions, run: Run) -> dict[str, Any]:
     limit = options.max_cost_usd
     return {
+        "requested_at": run.created_at,
+        "started_by": run.started_by,
         "variants": options.variants,
         "reuse": options.reuse,
         "stores": options.stores,
@@ -240,6 +242,7 @@ class _Reader:
             image_url=product.image_url,
             garment=garment or "",
             method=method,
+            prompt=_prompt(product, options) if method == "openai" else "",
         )
 
     def _entry(self, item: Item) -> _Entry:
@@ -252,6 +255,13 @@ class _Reader:
         elif provider.wears and not item.image_url:
             reason = NO_PICTURE
         return _Entry(item.index, item.product_id, item.title, item, provider.wears, reason)
+
+
+def _prompt(product: scrape.Product, options: RunOptions) -> str:
+    """Return what a cover is asked for: what the user wrote; of a product without a picture, what is known of it."""
+    if options.prompt is not None or product.image_url:
+        return options.prompt or ""
+    return cover_prompt.write(product.title, product.description, product.category)
 
 
 def _store_of(key: str) -> dict[str, Any]:

@@ -28,6 +28,12 @@ class RunOptions(BaseModel):
     )
     stores: list[StoreId] = Field([], max_length=50, description="The stores that the run's products are published to.")
     reuse: bool = Field(True, description="False makes new images even of products that have some.")
+    prompt: str | None = Field(
+        None,
+        min_length=1,
+        max_length=4000,
+        description="What covers are asked for, as written; by default what suits the product. Of `openai` only.",
+    )
     max_cost_usd: float | None = Field(
         None, gt=0, le=100_000, description="The run's budget in US dollars: it submits nothing that would exceed it."
     )
