@@ -33,9 +33,19 @@ def with_map_runs(service: str, method: str, path: str, headers: dict[str, str],
 def with_leading_keys(body: bytes) -> dict[str, Any]:
     """Tell conditions on dynamodb:LeadingKeys, which the engine does not know, which item a request is about."""
     context: dict[str, Any] = dynamodb_service_context(body)
-    key = json.loads(body or b"{}").get("Key")
-    if isinstance(key, dict) and "product_id" in key:
-        context["dynamodb:LeadingKeys"] = list(key["product_id"].values())
+    asked = json.loads(body or b"{}")
+    writes = [
+        write for writes in asked.get("RequestItems", {}).values() if isinstance(writes, list) for write in writes
+    ]
+    puts = [write["PutRequest"]["Item"] for write in writes if "PutRequest" in write]
+    keys = [
+        asked.get("Key", {}),
+        *puts,
+        *(write["DeleteRequest"]["Key"] for write in writes if "DeleteRequest" in write),
+    ]
+    leading = [value for key in keys if "product_id" in key for value in key["product_id"].values()]
+    if leading:
+        context["dynamodb:LeadingKeys"] = leading
     return context
 
 
