@@ -338,6 +338,11 @@ class Tables:
             write.carry_out()
 
 
+def _key_of(item: dict[str, Any], name: str) -> str:
+    value = item[name]  # as it is stored, or, of what is to be deleted, plain
+    return str(value["S"] if isinstance(value, dict) else value)
+
+
 class _Table:
     """What a model has for a connection to its table."""
 
@@ -386,6 +391,22 @@ class _Table:
             found = [{name: item[name] for name in attributes_to_get if name in item} for item in found]
         return {"Responses": {self.model.Meta.table_name: found}, "UnprocessedKeys": {}}
 
+    def batch_write_item(
+        self, put_items: list[Raw] | None = None, delete_items: list[Raw] | None = None
+    ) -> dict[str, Any]:
+        self.connection.about_to_write()
+        new: list[Raw | None] = [*(put_items or ()), *(None for _ in delete_items or ())]
+        keys = [
+            tuple(_key_of(item, name) for name in self.names) for item in [*(put_items or ()), *(delete_items or ())]
+        ]
+        assert len(set(keys)) == len(keys) <= 25, "AWS refuses a key that is given twice, and more than 25"
+        for (hash_key, range_key), item in zip(keys, new, strict=True):
+            self.rows.pop((hash_key, range_key), None)
+            if item is not None:
+                self.rows[hash_key, range_key] = item
+        self.connection.written()
+        return {}
+
     def query(
         self,
         hash_key: str,
@@ -393,6 +414,7 @@ class _Table:
         filter_condition: Any = None,
         index_name: str | None = None,
         exclusive_start_key: dict[str, Any] | None = None,
+        scan_index_forward: bool | None = None,
         **_: Any,
     ) -> dict[str, Any]:
         name = self.names[0]
@@ -408,6 +430,8 @@ class _Table:
         if index_name and self.connection.index_lag:
             self.connection.index_lag -= 1
             found = []
+        if scan_index_forward is False:
+            found.reverse()
         if exclusive_start_key:
             keys = [{name: item[name] for name in exclusive_start_key} for item in found]
             found = found[keys.index(exclusive_start_key) + 1 :]

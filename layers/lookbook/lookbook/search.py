@@ -60,6 +60,7 @@ def keep(product: Product) -> None:
             product = Product.get(product.product_id, PRODUCT, consistent_read=True)
             wanted, known, again = words_of(product), set(product.words or ()), True
         else:
+            product.words = wanted
             return
 
 
