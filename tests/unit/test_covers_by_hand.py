@@ -237,11 +237,11 @@ def test_an_image_is_known_by_the_beginning_of_its_id(world: World) -> None:
         covers.which("c" * 12)
 
 
-def test_the_cover_comes_first_of_what_is_rated_alike(world: World) -> None:
-    about = {"product_id": "P", "model_photo": "", "hidden_at": None, "created_at": "2026"}
+def test_the_cover_comes_first_of_what_is_rated_alike() -> None:
+    given = [("x", 1, None), ("y", 2, None), ("z", 3, 4)]
     images = [
-        Image(sort_key=f"image#{n}", image_id=n, variant=v, stars=s, **about)
-        for n, v, s in [("x", 1, None), ("y", 2, None), ("z", 3, 4)]
+        Image("P", f"image#{name}", image_id=name, variant=variant, stars=stars, created_at="2026")
+        for name, variant, stars in given
     ]
 
     assert [image.image_id for image in library.best_images(images, "y")] == ["z", "y", "x"]
