@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pynamodb.exceptions import DoesNotExist, UpdateError
 
+from lookbook import shapes
 from lookbook.errors import NotFoundError
 from lookbook.tables import CONDITION_FAILED, RUN, Run
 from lookbook.times import iso, seconds_between
@@ -222,7 +223,7 @@ def close_dead(run: Run, reason: str, now: datetime) -> Run:
     return dead
 
 
-def show(run: Run, progress: dict[str, int] | None = None) -> dict[str, Any]:
+def show(run: Run, progress: shapes.Progress | None = None) -> shapes.Run:
     """Return a run as the API answers it. Seconds, US dollars; `work_seconds` are what the providers worked."""
     seconds = None
     if run.started_at and run.finished_at:

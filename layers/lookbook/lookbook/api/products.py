@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from aws_lambda_powertools.event_handler.api_gateway import Router
-from aws_lambda_powertools.event_handler.openapi.params import Path, Query
-
-from lookbook import aws, library, stores
+from lookbook import aws, library, shapes, stores
 from lookbook.api import cursor as cursors
 from lookbook.api.config import settings
+from lookbook.api.http import Router
+from lookbook.api.parameters import Cursor, Limit, ProductId
 from lookbook.errors import NotFoundError
 from lookbook.runs import dollars
 from lookbook.tables import ALL_PRODUCTS, Image, Product, Usage
@@ -19,16 +18,11 @@ router = Router()
 URL_SECONDS = 3600
 KEY = {"updated_at", "product_id", "sort_key"}
 
-ProductId = Annotated[str, Path(min_length=1, max_length=128)]
-Limit = Annotated[int, Query(ge=1, le=100)]
-Cursor = Annotated[str | None, Query(max_length=2000)]
 Source = Literal["cj", "shopify", "hotmart", "scrape"]
 
 
 @router.get("/api/products", summary="List products", tags=["products"])
-def list_products(
-    source: Annotated[Source | None, Query()] = None, limit: Limit = 20, cursor: Cursor = None
-) -> dict[str, Any]:
+def list_products(source: Source | None = None, limit: Limit = 20, cursor: Cursor = None) -> shapes.Products:
     """Products, newest change first; of one source, or of all."""
     if source is None:
         start = cursors.decode_key(cursor, {"listing": ALL_PRODUCTS}, KEY)
@@ -40,8 +34,8 @@ def list_products(
     return {"products": found, "cursor": cursors.encode(page.last_evaluated_key if len(found) == limit else None)}
 
 
-@router.get("/api/products/<product_id>", summary="Look at a product", tags=["products"])
-def get_product(product_id: ProductId) -> dict[str, Any]:
+@router.get("/api/products/{product_id}", summary="Look at a product", tags=["products"])
+def get_product(product_id: ProductId) -> shapes.ProductPage:
     """A product, its images, and in which stores they are used: one Query."""
     product, images, usages = _page(product_id)
     return {
@@ -51,8 +45,8 @@ def get_product(product_id: ProductId) -> dict[str, Any]:
     }
 
 
-@router.get("/api/products/<product_id>/images", summary="List a product's images", tags=["products"])
-def get_images(product_id: ProductId) -> dict[str, Any]:
+@router.get("/api/products/{product_id}/images", summary="List a product's images", tags=["products"])
+def get_images(product_id: ProductId) -> shapes.Images:
     """A product's images with links that work for an hour."""
     _, images, _ = _page(product_id)
     return {"images": [_show_image(image) for image in images]}
@@ -71,7 +65,7 @@ def _url(image_id: str) -> str:
     return aws.s3().generate_presigned_url("get_object", Params=where, ExpiresIn=URL_SECONDS)
 
 
-def _show(product: Product) -> dict[str, Any]:
+def _show(product: Product) -> shapes.Product:
     variants = sorted(int(variant) for variant in product.variants or ())
     return {
         "product_id": product.product_id,
@@ -87,7 +81,7 @@ def _show(product: Product) -> dict[str, Any]:
     }
 
 
-def _show_image(image: Image) -> dict[str, Any]:
+def _show_image(image: Image) -> shapes.Image:
     return {
         "image_id": image.image_id,
         "variant": int(image.variant),
