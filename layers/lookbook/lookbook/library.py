@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pynamodb.exceptions import DoesNotExist, UpdateError
 
+from lookbook import search
 from lookbook.errors import NotFoundError
 from lookbook.tables import ALL_PRODUCTS, CONDITION_FAILED, NOTES, PRODUCT, Image, LibraryItem, Note, Product, Usage
 from lookbook.times import iso
@@ -101,6 +102,19 @@ def _lacks_any(variants: int) -> Condition:
     for variant in range(1, variants + 1):
         lacking |= ~Product.variants.contains(variant)
     return lacking
+
+
+def set_tags(product_id: str, tags: list[str]) -> Product:
+    """Give a product these tags and no others. Returns it; raises NotFoundError."""
+    product = Product(product_id, PRODUCT)
+    try:
+        product.update([Product.tags.set(tags)], condition=Product.product_id.exists())
+    except UpdateError as error:
+        if error.cause_response_code != CONDITION_FAILED:
+            raise
+        raise NotFoundError(f"The library has no product {product_id}.") from error
+    search.keep(product)
+    return product
 
 
 def renew(product_id: str, run_id: str, until: float) -> None:

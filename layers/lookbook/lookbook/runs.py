@@ -39,6 +39,7 @@ RETRY = "retry"
 SYNC = "sync"
 UNPUBLISH = "unpublish"
 MATCH = "match"
+COVER = "cover"
 # What these do in their store, and nothing else: the pipeline's first map has nothing to do for them.
 STORE_ACTIONS: dict[str, Literal["publish", "unpublish", "match"]] = {
     SYNC: "publish",

@@ -68,12 +68,22 @@ def _item(word: str, product_id: str, words: set[str]) -> SearchWord:
     return SearchWord(f"word#{word[0]}", f"{word}#{product_id}", words=words)
 
 
+def goes_on(text: str, start: str) -> bool:
+    """Tell whether a search may go on there: where `find` stopped."""
+    words = _sought(text)
+    return bool(words) and start.startswith(words[0]) and "#" in start
+
+
+def _sought(text: str) -> list[str]:
+    return sorted(set(split(text)), key=lambda word: (-len(word), word))
+
+
 def find(text: str, limit: int, start: str | None) -> tuple[list[str], str | None]:
     """Return the ids of up to `limit` products, each once, and where to go on (None: nowhere).
 
     Products come by the word that was found, then by id. Before the end there may be fewer than `limit`.
     """
-    sought = sorted(set(split(text)), key=lambda word: (-len(word), word))
+    sought = _sought(text)
     if not sought:
         return [], None
     longest = sought[0]

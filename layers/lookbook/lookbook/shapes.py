@@ -23,12 +23,13 @@ class Product(TypedDict):
     cover_url: str | None
     image_count: int
     variants: list[int]
+    tags: list[str]
     created_at: str
     updated_at: str
 
 
 class Image(TypedDict):
-    """A finished picture of a product; its id is the SHA-256 of its bytes."""
+    """A finished picture of a product; its id is the SHA-256 of its bytes. A hidden one is shown nowhere else."""
 
     image_id: str
     variant: int
@@ -36,6 +37,10 @@ class Image(TypedDict):
     model_photo: str
     model_version: str
     licence: str
+    prompt: str | None
+    stars: int | None
+    hidden: bool
+    is_cover: bool
     width: int
     height: int
     bytes: int
@@ -67,15 +72,86 @@ class Usage(TypedDict):
     images: list[LiveImage]
 
 
-class ProductPage(Product):
-    """A product with its images, and in which stores they are used."""
+class Note(TypedDict):
+    """A text on a product, as it was typed, and who typed it."""
 
+    note_id: str
+    note: str
+    author: str
+    created_at: str
+    edited_at: str | None
+    edited_by: str | None
+
+
+class Notes(TypedDict):
+    notes: list[Note]
+    cursor: str | None
+
+
+class ProductPage(Product):
+    """A product with its images, in which stores they are used, and its notes, newest first.
+
+    `source_status` is what Hotmart says of it. `more_notes`: there are too many for this page; list them.
+    """
+
+    description: str | None
+    price: str | None
+    source_status: str | None
+    source_deleted_at: str | None
     image_list: list[Image]
     usages: list[Usage]
+    notes: list[Note]
+    more_notes: bool
 
 
 class Images(TypedDict):
     images: list[Image]
+
+
+class HistoryEntry(TypedDict):
+    """A change of the cover: `image_id` is what it has been since, null if there was none."""
+
+    entry_id: str
+    action: str
+    image_id: str | None
+    url: str | None
+    method: str | None
+    prompt: str | None
+    actor: str
+    run_id: str | None
+    hidden_image_id: str | None
+    created_at: str
+
+
+class History(TypedDict):
+    entries: list[HistoryEntry]
+    cursor: str | None
+
+
+class FoundImage(TypedDict):
+    """An image by the beginning of its id, and the products that have it."""
+
+    image_id: str
+    products: list[str]
+
+
+class AwaitedUpload(TypedDict):
+    """Where to send a picture as a form: the fields first, the file last, named `file`; until when, and how large."""
+
+    upload_id: str
+    url: str
+    fields: dict[str, str]
+    expires_at: str
+    most_bytes: int
+
+
+class Upload(TypedDict):
+    """What has become of an upload: `waiting`, `done` with its image, or `refused` with the reason."""
+
+    upload_id: str
+    status: str
+    reason: str | None
+    image: Image | None
 
 
 class Products(TypedDict):
