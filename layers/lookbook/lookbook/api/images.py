@@ -103,7 +103,13 @@ def upload_url(product_id: ProductId, _nothing: Nothing, request: Request) -> sh
         ExpiresIn=uploads.URL_SECONDS,
     )
     expires_at = iso(moment + timedelta(seconds=uploads.URL_SECONDS))
-    return {"upload_id": upload_id, **post, "expires_at": expires_at, "most_bytes": MOST_BYTES}
+    return {
+        "upload_id": upload_id,
+        "url": post["url"],
+        "fields": post["fields"],
+        "expires_at": expires_at,
+        "most_bytes": MOST_BYTES,
+    }
 
 
 @router.get("/api/products/{product_id}/images/uploads/{upload_id}", summary="Look at an upload", tags=["images"])
@@ -153,7 +159,7 @@ def generate(product_id: ProductId, prompt: Prompt, request: Request) -> shapes.
         "image": product.source_url or None,
         "description": product.description,
     }
-    return execute(run, json.dumps([about]).encode()).body
+    return execute(run, json.dumps([about]).encode())
 
 
 @router.get("/api/products/{product_id}/images/history", summary="List a product's covers", tags=["images"])
