@@ -114,7 +114,7 @@ def _generate(tools: Tools, product_id: str, prompt: str | None, *, as_json: boo
         say("")
         entries = _show_cover(client, client.product(product_id))
         made = next((entry for entry in entries if entry.get("run_id") == run["run_id"]), None)
-        if made and made is not entries[0] and made.get("image_id"):
+        if made and made.get("image_id") not in {None, entries[0].get("image_id")}:
             say(
                 "That is not what this run has made: the cover was changed after the run was asked for.",
                 f"Take the run's with: {_command('cover', product_id, '--revert', made['image_id'][: render.DIGITS])}",

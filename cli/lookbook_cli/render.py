@@ -41,6 +41,7 @@ MAKING = "Making images"
 # What runs do in a store, and nothing else.
 IN_STORE = {"sync": "Publishing to", "unpublish": "Taking images out of", "match": "Looking through"}
 _BEGINNING = {"plan": "Planning", **dict.fromkeys(IN_STORE, "Looking the products up")}
+_OF_A_FILE = {"scrape", "retry"}  # kinds of runs that begin with one
 QUIET = 15.0  # seconds between lines about what goes on when there is no terminal to draw on
 TAB = 4  # columns between two stops of a tabulator
 DIGITS = 12  # of an image's id: enough to tell a library's images apart
@@ -604,41 +605,31 @@ def history_table(entries: Iterable[Json], cover: str | None, width: int) -> Tab
 
 def note_lines(note: Json) -> list[Text]:
     """Show a note: when, who and its id, then its text as it was typed."""
-    edited = ""
+    head = [moment(note.get("created_at")).plain, clean(note.get("author") or "someone"), clean(note["note_id"])]
     if note.get("edited_at"):
-        edited = f", changed {moment(note['edited_at'])} by {clean(note.get('edited_by') or 'someone')}"
-    head = (
-        f"{moment(note.get('created_at'))}  {clean(note.get('author') or 'someone')}{edited}  {clean(note['note_id'])}"
-    )
-    return [Text(head, style="bold"), *(Text(f"  {line}") for line in as_typed(str(note["note"])))]
+        head.append(f"changed {moment(note['edited_at'])} by {clean(note.get('edited_by') or 'someone')}")
+    return [Text("  ".join(head), style="bold"), *(Text(f"  {line}") for line in as_typed(str(note["note"])))]
 
 
 def hotmart_counts(status: Json) -> list[str]:
     """Say what a sync of Hotmart's products has found, or has found so far."""
-    counts = {key: value or 0 for key, value in (status.get("counts") or {}).items()}
+    counts = status.get("counts") or {}
 
-    def said(key: str, words: str) -> str:
-        return f"{counts[key]:,} {words}" if counts.get(key) else ""
+    def products(key: str) -> str:
+        count = counts.get(key) or 0
+        return f"{count:,} {'product' if count == 1 else 'products'}"
 
-    def are(key: str, rest: str) -> str:
-        count = counts.get(key)
-        return f"{count:,} {'product' if count == 1 else 'products'} {rest}" if count else ""
-
-    parts = [
-        said("added", "new"),
-        said("changed", "changed"),
-        said("unchanged", "as before"),
-        said("skipped", "left out"),
+    words = {"added": "new", "changed": "changed", "unchanged": "as before", "skipped": "left out"}
+    parts = ", ".join(f"{counts[key]:,} {word}" for key, word in words.items() if counts.get(key))
+    rest = {
+        "deleted": "gone from Hotmart: marked so, and kept here",
+        "without_image": "without an image",
+        "given_up": "given up on, as making a cover failed again and again",
+    }
+    return [
+        f"{products('listed')} at Hotmart{f': {parts}' if parts else ''}.",
+        *(f"{products(key)} {what}." for key, what in rest.items() if counts.get(key)),
     ]
-    listed = counts.get("listed", 0)
-    found = f"{listed:,} {'product' if listed == 1 else 'products'} at Hotmart"
-    sentences = [
-        ": ".join(filter(None, [found, ", ".join(filter(None, parts))])),
-        are("deleted", "gone from Hotmart: marked so, and kept here"),
-        are("without_image", "without an image"),
-        are("given_up", "given up on, as making a cover failed again and again"),
-    ]
-    return [f"{sentence}." for sentence in sentences if sentence]
 
 
 def schedule(expression: object) -> str:
@@ -888,7 +879,8 @@ class RunProgress(Waiting):
             return "Waiting for the run to start"
         if run.get("kind") in _BEGINNING:
             return _BEGINNING[run["kind"]]
-        doing = "Finishing" if run["progress"] else "Reading the file"
+        beginning = "Reading the file" if run.get("kind") in _OF_A_FILE else "Looking the products up"
+        doing = "Finishing" if run["progress"] else beginning
         return MAKING if self._going else doing
 
 
