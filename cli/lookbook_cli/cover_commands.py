@@ -288,13 +288,17 @@ def _how(entry: Json) -> str:
             return f"{render.what_happened(entry)}, asked for{actor}" if actor else render.what_happened(entry)
         case "hidden":
             return f"as another one was hidden{actor}"
-        case "reverted":
-            return f"gone back to{actor}"
     return render.what_happened(entry) + actor
 
 
 @app.command(epilog="Example: lookbook history CJ12345678 --limit 5")
-def history(context: typer.Context, product_id: ProductId, limit: Limit = None, as_json: AsJson = False) -> None:
+def history(
+    context: typer.Context,
+    product_id: ProductId,
+    limit: Limit = None,
+    links: Annotated[bool, typer.Option("--links", help="Also print the pictures' links.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """List what became of a product's cover, the newest first: nothing that was one is ever lost."""
     client: Client = context.obj.client()
     if as_json:
@@ -309,6 +313,9 @@ def history(context: typer.Context, product_id: ProductId, limit: Limit = None, 
     say(render.history_table(found[:most], cover_id, console().width))
     if len(found) > most:
         say("", f"There are more than {most:,}. See more with --limit, or all of them with --json.")
+    if links:
+        urls = {entry["image_id"]: entry["url"] for entry in found[:most] if entry.get("url")}
+        say("", *(f"{image_id[: render.DIGITS]}: {url}" for image_id, url in urls.items()))
     say("", f"* the cover; see it with: {_command('cover', product_id)}" if cover_id else "It has no cover now.")
     say(f"Go back to one with: {_command('cover', product_id)} --revert IMAGE")
 
@@ -322,7 +329,7 @@ def take_note(
     product_id: ProductId,
     text: Annotated[
         str | None,
-        typer.Argument(metavar="[TEXT]", help=f"The note, up to {MOST_NOTE:,} characters; - reads it from stdin."),
+        typer.Argument(metavar="TEXT", help=f"The note, up to {MOST_NOTE:,} characters; - reads it from stdin."),
     ] = None,
     edit: Annotated[str | None, typer.Option(metavar="NOTE", help="Change this note's text instead.")] = None,
     delete: Annotated[str | None, typer.Option(metavar="NOTE", help="Delete this note instead.")] = None,
@@ -449,7 +456,7 @@ def rate(
 def tag(
     context: typer.Context,
     product_id: ProductId,
-    tags: Annotated[list[str] | None, typer.Argument(metavar="[TAG...]", help="Tags to add.")] = None,
+    tags: Annotated[list[str] | None, typer.Argument(metavar="TAG", help="Tags to add.")] = None,
     remove: Annotated[
         list[str] | None, typer.Option(metavar="TAG", help="A tag to remove; may be given several times.")
     ] = None,

@@ -79,7 +79,7 @@ def products(
     limit: Annotated[int, typer.Option(min=1, help="Products to show, the newest first.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List the library's products, the newest first."""
+    """List the library's products, the newest first, or search them."""
     found = list(context.obj.client().products(source, search, limit + 1))  # one more, to know whether there are more
     if as_json:
         print_json(found[:limit])

@@ -232,7 +232,7 @@ def test_cover_is_shown_with_its_link_and_where_it_comes_from(world: Covers) -> 
 @pytest.mark.parametrize(
     ("newest", "says"),
     [
-        (an_entry(NEW, "reverted"), "gone back to by anna"),
+        (an_entry(NEW, "reverted"), "reverted to by anna"),
         (an_entry(NEW, "uploaded"), "uploaded by anna"),
         (an_entry(NEW, "hidden", hidden_image_id=OLD), "as another one was hidden by anna"),
     ],
@@ -491,7 +491,7 @@ def test_revert_takes_an_image_by_the_beginning_of_its_id(world: Covers, beginni
     assert sent.path.endswith(f"/products/hotmart%3A698441/images/{OLD}/activate")
     # And the cover is shown as it is now
     assert "Cover: 0123456789aa, upload" in result.stdout
-    assert "gone back to by anna" in result.stdout
+    assert "reverted to by anna" in result.stdout
 
 
 def test_revert_finds_an_image_on_a_later_page_of_the_history(world: Covers) -> None:
@@ -581,6 +581,13 @@ def test_history_can_be_cut_and_is_json_for_scripts(world: Covers) -> None:
     assert "00000003" not in cut.stdout
     assert json.loads(lookbook(world, "history", ID, "--json").stdout) == world.history
     assert json.loads(lookbook(world, "history", ID, "--json", "--limit", 2).stdout) == world.history[:2]
+
+
+def test_history_has_the_pictures_links_if_asked_for(world: Covers) -> None:
+    world.history.insert(0, an_entry(NEW, "hidden", hidden_image_id=TWIN))
+    lines = lookbook(world, "history", ID, "--links").stdout.splitlines()
+    assert [line for line in lines if PICTURE_URL in line] == [f"{each[:12]}: {PICTURE_URL}" for each in (NEW, OLD)]
+    assert PICTURE_URL not in lookbook(world, "history", ID).stdout
 
 
 def test_history_knows_when_there_is_no_cover_and_when_there_is_nothing(world: Covers) -> None:
