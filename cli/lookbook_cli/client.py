@@ -259,6 +259,11 @@ class Client:
         """Return what became of a picture sent so: `{"status", "reason", "image"}`, waiting, done or refused."""
         return self._call("GET", f"{_product(product_id)}/images/uploads/{_part(upload_id)}")
 
+    def images(self, product_id: str) -> list[Json]:
+        """Return all of a product's images, the hidden ones too."""
+        images: list[Json] = self._call("GET", f"{_product(product_id)}/images")["images"]
+        return images
+
     def history(self, product_id: str, limit: int | None) -> Iterator[Json]:
         """Yield the entries of a product's history, newest first."""
         return self._pages(f"{_product(product_id)}/images/history", "entries", {}, limit)

@@ -222,13 +222,13 @@ def _find(client: Client, product_id: str, beginning: str) -> str:
 
 
 def _images(client: Client, product_id: str) -> Iterator[tuple[str, str]]:
-    """Yield the ids of a product's images, each with what to tell it by: those in its history, then all it shows."""
+    """Yield the ids of a product's images, each with what to tell it by: those in its history, then all it has."""
     for entry in client.history(product_id, None):
         about = f"{render.what_happened(entry)}, {render.moment(entry.get('created_at'))}"
         for key in ("image_id", "hidden_image_id"):
             if entry.get(key):
                 yield entry[key], about
-    for image in client.product(product_id).get("image_list") or ():  # such as variants, which never were the cover
+    for image in client.images(product_id):  # such as variants, which never were the cover
         yield image["image_id"], f"variant {image['variant']}, by {image['method']}"
 
 
@@ -474,11 +474,15 @@ def tag(
     client: Client = context.obj.client()
     product = client.product(product_id)
     old = list(product.get("tags") or ())
-    unknown = [each for each in remove or () if each not in old]
-    if unknown:
+    known = {each.casefold() for each in old}
+    if unknown := [each for each in remove or () if each.casefold() not in known]:
         raise CliError(f"{product_id} has no tag {', '.join(unknown)}. It has: {', '.join(old) or 'none'}.")
-    new = list(dict.fromkeys([*([] if replace else old), *named]))
-    new = [each for each in new if each not in (remove or ())]
+    tagged: dict[str, str] = {}  # upper and lower case are one tag, which stays as it was written first
+    for each in [*([] if replace else old), *named]:
+        tagged.setdefault(each.casefold(), each)
+    for each in remove or ():
+        tagged.pop(each.casefold(), None)
+    new = list(tagged.values())
     if len(new) > MOST_TAGS:
         raise CliError(f"A product may have {MOST_TAGS} tags; these would be {len(new)}.")
     if new != old:

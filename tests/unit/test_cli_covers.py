@@ -22,6 +22,7 @@ Json = dict[str, Any]
 ID = "hotmart:698441"
 OLD, TWIN = "0123456789" + "a" * 54, "0123456789" + "c" * 54
 NEW, VARIANT = "fedcba9876" + "b" * 54, "77777777" + "d" * 56
+SHY = "66666666" + "e" * 56  # a variant that is hidden
 JPEG = b"\xff\xd8\xff" + bytes(100)
 PICTURE_URL = "https://pictures.example.com/cover.jpg?signature=" + "s" * 200
 
@@ -129,17 +130,12 @@ class Covers(World):
         return super().api(sent, what)
 
     def of_images(self, sent: Sent, what: list[str]) -> Answer:
-        answer: Answer = 404, {"message": "Not Found"}
+        answer = self.of_uploads(what)
         match sent.method, what:
             case "POST", ["generate"]:
                 answer = 202, self.runs[0]
-            case "POST", ["upload"]:
-                answer = 201, an_image(method="upload")
-            case "POST", ["upload-url"]:
-                target = {"upload_id": "u-1", "url": "https://s3.example.com/bucket", "fields": {"key": "uploads/u-1"}}
-                answer = 201, {**target, "expires_at": "2026-11-21T10:30:00.000Z", "most_bytes": 20 * 1024 * 1024}
-            case "GET", ["uploads", "u-1"]:
-                answer = 200, self.checks.pop(0) if len(self.checks) > 1 else self.checks[0]
+            case "GET", []:
+                answer = 200, {"images": [*self.product["image_list"], an_image(SHY, variant=3, hidden=True)]}
             case "GET", ["history"]:
                 answer = 200, self.page(sent, "entries")
             case "POST", [image_id, "activate"]:
@@ -155,6 +151,17 @@ class Covers(World):
             case "PUT", [image_id, "rating"]:
                 answer = 200, an_image(image_id, stars=sent.json["stars"])
         return answer
+
+    def of_uploads(self, what: list[str]) -> Answer:
+        match what:
+            case ["upload"]:
+                return 201, an_image(method="upload")
+            case ["upload-url"]:
+                target = {"upload_id": "u-1", "url": "https://s3.example.com/bucket", "fields": {"key": "uploads/u-1"}}
+                return 201, {**target, "expires_at": "2026-11-21T10:30:00.000Z", "most_bytes": 20 * 1024 * 1024}
+            case ["uploads", "u-1"]:
+                return 200, self.checks.pop(0) if len(self.checks) > 1 else self.checks[0]
+        return 404, {"message": "Not Found"}
 
     def asked(self, method: str, end: str) -> list[Sent]:
         """Return what was asked for by a method at a path that ends so."""
@@ -500,9 +507,10 @@ def test_revert_finds_an_image_on_a_later_page_of_the_history(world: Covers) -> 
     assert world.product["cover_image_id"] == OLD
 
 
-def test_revert_finds_a_variant_that_never_was_the_cover(world: Covers) -> None:
-    assert lookbook(world, "cover", ID, "--revert", VARIANT[:6]).exit_code == 0
-    assert world.product["cover_image_id"] == VARIANT
+@pytest.mark.parametrize("image_id", [VARIANT, SHY], ids=["shown", "hidden"])
+def test_revert_finds_a_variant_that_never_was_the_cover(world: Covers, image_id: str) -> None:
+    assert lookbook(world, "cover", ID, "--revert", image_id[:6]).exit_code == 0
+    assert world.product["cover_image_id"] == image_id
 
 
 def test_revert_finds_an_image_that_was_hidden(world: Covers) -> None:
@@ -765,7 +773,8 @@ def test_image_that_is_not_clear_is_said_in_the_api_s_words(world: Covers) -> No
     ("args", "tags"),
     [
         (["summer", "course", "für Sie"], ["course", "summer", "für Sie"]),
-        (["--remove", "course"], []),
+        (["--remove", "COURSE"], []),
+        (["Summer", "SUMMER"], ["course", "Summer"]),
         (["new", "--remove", "course"], ["new"]),
         (["--set", "a", "b", "a"], ["a", "b"]),
         (["--set"], []),
@@ -779,7 +788,7 @@ def test_tags_are_added_removed_and_set(world: Covers, args: list[str], tags: li
 
 
 def test_tags_are_shown_and_nothing_is_sent_when_nothing_changes(world: Covers) -> None:
-    for args in ([], ["course"]):
+    for args in ([], ["course"], ["Course"]):
         assert lookbook(world, "tag", ID, *args).stdout == f"Tags of {ID}: course\n"
     assert json.loads(lookbook(world, "tag", ID, "--json").stdout) == {"product_id": ID, "tags": ["course"]}
     assert world.changed == []
