@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import boto3
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
@@ -34,24 +33,27 @@ def session() -> botocore.session.Session:
     return botocore.session.get_session()
 
 
-@cache
-def _boto3() -> boto3.Session:
-    return boto3.Session(botocore_session=session())
+def client(service: str, config: Config) -> Any:
+    """Return a new client. It is botocore's, as boto3 would add nothing to it but its import."""
+    return session().create_client(service, config=config)
 
 
 @cache
 def s3() -> S3Client:
-    return _boto3().client("s3", config=CONFIG)
+    made: S3Client = client("s3", CONFIG)
+    return made
 
 
 @cache
 def secrets() -> SecretsManagerClient:
-    return _boto3().client("secretsmanager", config=PLAIN_CONFIG)
+    made: SecretsManagerClient = client("secretsmanager", PLAIN_CONFIG)
+    return made
 
 
 @cache
 def step_functions() -> SFNClient:
-    return _boto3().client("stepfunctions", config=PLAIN_CONFIG)
+    made: SFNClient = client("stepfunctions", PLAIN_CONFIG)
+    return made
 
 
 @cache

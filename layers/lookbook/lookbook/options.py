@@ -15,7 +15,7 @@ ModelPhotoName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 class RunOptions(BaseModel):
     """Options of a run, the same in a scrape's `options` and in `POST /api/runs`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     variants: int = Field(3, ge=1, le=10, description="Images per product.")
     method: Literal["auto", "catvton", "fashn", "openai"] = Field(

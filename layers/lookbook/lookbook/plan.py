@@ -12,7 +12,7 @@ import json
 from typing import TYPE_CHECKING, Literal
 
 from botocore.exceptions import ClientError
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lookbook import aws, shapes
 from lookbook.errors import InputError
@@ -38,6 +38,8 @@ MOST_BYTES_PER_REQUEST = 8 * PAGE_BYTES
 class PlanLine(BaseModel):
     """What was decided about one product: reuse it, reject it, or put it to work."""
 
+    model_config = ConfigDict(defer_build=True)
+
     index: int
     product_id: str
     title: str
@@ -48,6 +50,8 @@ class PlanLine(BaseModel):
 
 class Pass(BaseModel):
     """One pass of the map: its number from 1, its items' file, and where in items.jsonl the next one goes on."""
+
+    model_config = ConfigDict(defer_build=True)
 
     number: int
     items_key: str

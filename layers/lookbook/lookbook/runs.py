@@ -77,7 +77,7 @@ class Start:
 
 
 class _StartedByApi(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     run_id: str = Field(pattern=RUN_ID.pattern)
     name: str
@@ -85,17 +85,23 @@ class _StartedByApi(BaseModel):
 
 
 class _S3Object(BaseModel):
+    model_config = ConfigDict(defer_build=True)
+
     key: str
     version_id: str | None = Field(None, alias="version-id")
     sequencer: str = ""
 
 
 class _S3Detail(BaseModel):
+    model_config = ConfigDict(defer_build=True)
+
     object: _S3Object
 
 
 class _S3Event(BaseModel):
     """What we need of EventBridge's `Object Created`. Its keys are not URL-encoded."""
+
+    model_config = ConfigDict(defer_build=True)
 
     time: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")
     detail: _S3Detail

@@ -11,7 +11,7 @@ MethodName = Literal["catvton", "fashn", "openai"]
 
 
 class _State(BaseModel):
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), defer_build=True)
 
 
 class ModelPhoto(_State):

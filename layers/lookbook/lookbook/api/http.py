@@ -273,6 +273,17 @@ class Signature:
         )
 
 
+class JsonBody(BaseModel):
+    """The base of the bodies that routes take. Their schemas are built when the first of them comes in."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, defer_build=True)
+
+
+def example(**fields: Any) -> ConfigDict:
+    """Return a body's `model_config` with an example of it, for the OpenAPI document."""
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
 def _is_model(hint: Any) -> bool:
     return isinstance(hint, type) and issubclass(hint, BaseModel)
 

@@ -6,13 +6,13 @@ import json
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from lookbook import aws, covers, history, library, runs, shapes, uploads
 from lookbook.api import cursor as cursors
 from lookbook.api.access import user
 from lookbook.api.config import settings
-from lookbook.api.http import Request, Router
+from lookbook.api.http import JsonBody, Request, Router, example
 from lookbook.api.parameters import Cursor, ImageId, Limit, ProductId
 from lookbook.api.products import show, show_image, url_of
 from lookbook.api.runs import execute
@@ -29,28 +29,24 @@ ImageIdStart = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$", examples=["3f9a
 UploadId = Annotated[str, Field(pattern=r"^\d{8}T\d{6}-[0-9a-f]{16}$", examples=["20261121T101502-3f9a2c1b3f9a2c1b"])]
 
 
-class Nothing(BaseModel):
+class Nothing(JsonBody):
     """There is nothing to say."""
 
-    model_config = ConfigDict(extra="forbid", defer_build=True, json_schema_extra={"example": {}})
+    model_config = example()
 
 
-class Prompt(BaseModel):
+class Prompt(JsonBody):
     """What to ask for in your own words, passed on as written; without it, what suits the product."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        defer_build=True,
-        json_schema_extra={"example": {"customPrompt": "A cosy kitchen at dawn, fresh bread on a wooden table"}},
-    )
+    model_config = example(customPrompt="A cosy kitchen at dawn, fresh bread on a wooden table")
 
     customPrompt: str | None = Field(None, min_length=1, max_length=4000)  # noqa: N815 - the API's name for it
 
 
-class Rating(BaseModel):
+class Rating(JsonBody):
     """How good an image is: 1 to 5 stars."""
 
-    model_config = ConfigDict(extra="forbid", defer_build=True, json_schema_extra={"example": {"stars": 5}})
+    model_config = example(stars=5)
 
     stars: int = Field(ge=1, le=5)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from lookbook import library, notes, shapes
 from lookbook.api import cursor as cursors
 from lookbook.api.access import user
-from lookbook.api.http import Request, Router
+from lookbook.api.http import JsonBody, Request, Router, example
 from lookbook.api.parameters import Cursor, Limit, ProductId
 from lookbook.api.products import show_note
 from lookbook.times import now
@@ -19,12 +19,10 @@ router = Router()
 NoteId = Annotated[str, Field(pattern=r"^\d{8}T\d{12}-[0-9a-f]{6}$", examples=["20261121T101502123456-3f9a2c"])]
 
 
-class Text(BaseModel):
+class Text(JsonBody):
     """A note: 1 to 5,000 characters of any script, given back as typed."""
 
-    model_config = ConfigDict(
-        extra="forbid", defer_build=True, json_schema_extra={"example": {"note": "Sells best with the blue cover."}}
-    )
+    model_config = example(note="Sells best with the blue cover.")
 
     note: str = Field(min_length=1, max_length=notes.MOST_CHARS)
 

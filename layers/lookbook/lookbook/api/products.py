@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from lookbook import aws, library, notes, search, shapes, stores
 from lookbook.api import cursor as cursors
 from lookbook.api.config import settings
-from lookbook.api.http import Router
+from lookbook.api.http import JsonBody, Router, example
 from lookbook.api.parameters import Cursor, Limit, ProductId
 from lookbook.errors import InputError
 from lookbook.runs import dollars
@@ -32,10 +32,10 @@ Sought = Annotated[
 Tag = Annotated[str, Field(min_length=1, max_length=50, pattern=r"\S")]
 
 
-class Tags(BaseModel):
+class Tags(JsonBody):
     """A product's tags: these and no others. Upper and lower case are one tag."""
 
-    model_config = ConfigDict(extra="forbid", defer_build=True, json_schema_extra={"example": {"tags": ["summer"]}})
+    model_config = example(tags=["summer"])
 
     tags: list[Tag] = Field(max_length=50)
 

@@ -9,13 +9,13 @@ from http import HTTPStatus
 from typing import Any, Literal
 
 from botocore.exceptions import ClientError
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from lookbook import aws, budget, ledger, pipeline, plan, runs, shapes, stores
 from lookbook.api import cursor as cursors
 from lookbook.api.access import user
 from lookbook.api.config import settings
-from lookbook.api.http import Answer, Request, Router
+from lookbook.api.http import Answer, JsonBody, Request, Router, example
 from lookbook.api.parameters import Cursor, Limit, RunId
 from lookbook.errors import ConflictError, InputError
 from lookbook.logging import logger
@@ -38,26 +38,20 @@ Started = Answer[shapes.Run] | Answer[shapes.AwaitedRun]
 STARTED: dict[int, Any] = {HTTPStatus.ACCEPTED: shapes.Run, HTTPStatus.CREATED: shapes.AwaitedRun}
 
 
-class NewRun(BaseModel):
+class NewRun(JsonBody):
     """A scrape to run: its text (`scrape`, up to about 1 MB), or `upload: true` to learn where to put more."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        defer_build=True,
-        json_schema_extra={
-            "example": {
-                "name": "summer.json",
-                "scrape": [
-                    {
-                        "product_id": "CJ12345678",
-                        "title": "Linen Summer Dress",
-                        "category": "Women's Clothing > Dresses",
-                        "image": "https://pictures.example.com/dress.jpg",
-                    }
-                ],
-                "options": {"variants": 3, "max_cost_usd": 5.0},
+    model_config = example(
+        name="summer.json",
+        scrape=[
+            {
+                "product_id": "CJ12345678",
+                "title": "Linen Summer Dress",
+                "category": "Women's Clothing > Dresses",
+                "image": "https://pictures.example.com/dress.jpg",
             }
-        },
+        ],
+        options={"variants": 3, "max_cost_usd": 5.0},
     )
 
     name: str = Field(min_length=1, max_length=200, description="What to call the run, such as the file's name.")
@@ -66,10 +60,10 @@ class NewRun(BaseModel):
     options: RunOptions = Field(default_factory=RunOptions)
 
 
-class Retry(BaseModel):
+class Retry(JsonBody):
     """What may differ from the run that is retried."""
 
-    model_config = ConfigDict(extra="forbid", defer_build=True, json_schema_extra={"example": {"max_cost_usd": 5.0}})
+    model_config = example(max_cost_usd=5.0)
 
     max_cost_usd: float | None = Field(None, gt=0, le=100_000, description="A budget; by default as much as before.")
 
@@ -79,13 +73,13 @@ def _bucket() -> str:
     return told.bucket
 
 
-@router.post("/api/runs", summary="Start a run", statuses=STARTED, tags=["runs"])
+@router.post("/api/runs", summary="Start a run", statuses=STARTED, errors=[404], tags=["runs"])
 def start_run(new: NewRun, request: Request) -> Started:
     """Start a run: 202 with the run, or 201 with where to upload the scrape."""
     return _start(new, runs.SCRAPE, user(request))
 
 
-@router.post("/api/runs/plan", summary="Plan a run", statuses=STARTED, tags=["runs"])
+@router.post("/api/runs/plan", summary="Plan a run", statuses=STARTED, errors=[404], tags=["runs"])
 def plan_run(new: NewRun, request: Request) -> Started:
     """Say what a run would do and cost, without doing it: 202 with a run that ends `planned`, or 201 as for a run."""
     return _start(new, runs.PLAN, user(request))

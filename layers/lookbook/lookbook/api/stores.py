@@ -8,16 +8,15 @@ from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr
 
 from lookbook import aws, runs, shapes, stores
 from lookbook.api import cursor as cursors
 from lookbook.api.access import user
 from lookbook.api.config import settings
-from lookbook.api.http import HttpError, Request, Router
+from lookbook.api.http import HttpError, JsonBody, Request, Router, example
 from lookbook.api.parameters import Cursor, Limit, RunId, StoreId
 from lookbook.api.products import URL_SECONDS
 from lookbook.api.runs import execute
@@ -45,15 +44,7 @@ UsageStatus = Literal["mapped", "live", "failed", "unpublished", "removed"]
 A_MAPPING = "CJ Product ID,Shopify Product ID\nCJ12345678,8123456789\n"
 
 
-def _example(**fields: Any) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"example": fields})
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, defer_build=True)
-
-
-class Credentials(_Body):
+class Credentials(JsonBody):
     """Either an Admin API token, or the id and the secret of an app of the shop's organisation."""
 
     admin_token: SecretStr | None = Field(None, max_length=500, description="An Admin API access token.")
@@ -64,7 +55,7 @@ class Credentials(_Body):
 class NewStore(Credentials):
     """A Shopify shop, and the credentials to publish to it."""
 
-    model_config = _example(store_id="summer-shop", domain="summer-shop.myshopify.com", admin_token="shpat_…")  # noqa: S106 - an example
+    model_config = example(store_id="summer-shop", domain="summer-shop.myshopify.com", admin_token="shpat_…")  # noqa: S106 - an example
 
     store_id: str = Field(max_length=128, description="What you call it: a-z, 0-9 and -, 32 characters at most.")
     domain: str = Field(max_length=300, description="The shop's own address, such as my-shop.myshopify.com.")
@@ -74,33 +65,33 @@ class NewStore(Credentials):
 class ChangedStore(Credentials):
     """What to change of a store; the rest stays as it is."""
 
-    model_config = _example(name="Summer shop")
+    model_config = example(name="Summer shop")
 
     domain: str | None = Field(None, max_length=300)
     name: str | None = Field(None, min_length=1, max_length=100)
 
 
-class Mapping(_Body):
+class Mapping(JsonBody):
     """A CSV file's text, whose first line has `CJ Product ID` and `Shopify Product ID`; 4 MB at most."""
 
-    model_config = _example(mapping=A_MAPPING)
+    model_config = example(mapping=A_MAPPING)
 
     mapping: str
 
 
-class Sync(_Body):
+class Sync(JsonBody):
     """What to bring up to date: all that is mapped, only a mapping's products, or only those that have changed."""
 
-    model_config = _example(changed=True)
+    model_config = example(changed=True)
 
     mapping: str | None = Field(None, description="A CSV file's text: map these products first, and publish only them.")
     changed: bool = Field(False, description="Only products that are not in the shop as the library has them.")
 
 
-class Unpublish(_Body):
+class Unpublish(JsonBody):
     """What to take out of the shop: some products' images, or those of all."""
 
-    model_config = _example(products=["CJ12345678"])
+    model_config = example(products=["CJ12345678"])
 
     products: list[Annotated[str, Field(min_length=1, max_length=128)]] | None = Field(
         None, min_length=1, max_length=100
@@ -288,8 +279,8 @@ def _delete_secret(store_id: str) -> None:
 
 @cache
 def _lambda() -> LambdaClient:
-    client: LambdaClient = boto3.Session(botocore_session=aws.session()).client("lambda", config=TEST_CONFIG)
-    return client
+    made: LambdaClient = aws.client("lambda", TEST_CONFIG)
+    return made
 
 
 # ---------------------------------------------------------------------- their runs
