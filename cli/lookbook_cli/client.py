@@ -178,6 +178,10 @@ class Client:
         self._tokens = tokens
         self._http = http
 
+    def token(self) -> str:
+        """Return a token that is good for some minutes."""
+        return self._tokens.current()
+
     def create_run(self, name: str, scrape: str, options: Json, *, plan: bool = False) -> Json:
         """Start a run, or the plan of one, on a scrape sent along, and return the run."""
         return self._call("POST", _runs(plan), body={"name": name, "scrape": scrape, "options": options})
