@@ -100,7 +100,7 @@ def show_status(context: typer.Context, as_json: AsJson = False) -> None:
         say(
             "Hotmart is not configured: Lookbook has no credentials of an account.",
             "Make some at Hotmart (Tools > Developer Tools > Credentials), and put client_id, client_secret and basic "
-            "into the secret that the deployment has for them.",
+            "into the secret that the output HotmartCredentials of the stack names, as JSON.",
             "Then bring the products in with: lookbook hotmart sync",
         )
         if status["status"] == "never":

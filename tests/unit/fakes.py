@@ -14,8 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial, partialmethod
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import pytest
 import urllib3
@@ -182,10 +181,10 @@ class Bucket:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
 
-    def put_object(self, *, Key: str, Body: bytes, IfNoneMatch: str = "", **_: Any) -> None:  # noqa: N803 - as boto3 names them
+    def put_object(self, *, Key: str, Body: bytes | BinaryIO, IfNoneMatch: str = "", **_: Any) -> None:  # noqa: N803 - as boto3 names them
         if IfNoneMatch and Key in self.objects:
             raise ClientError({"Error": {"Code": "PreconditionFailed"}}, "PutObject")
-        self.objects[Key] = Body
+        self.objects[Key] = Body if isinstance(Body, bytes) else Body.read()
 
     def get_object(self, *, Key: str, Range: str = "bytes=0-", **_: Any) -> dict[str, Any]:  # noqa: N803 - as boto3 names them
         if Key not in self.objects:
@@ -198,9 +197,6 @@ class Bucket:
 
     def delete_object(self, *, Key: str, **_: Any) -> None:  # noqa: N803 - as boto3 names them
         self.objects.pop(Key, None)
-
-    def upload_file(self, path: str, _: str, key: str) -> None:
-        self.objects[key] = Path(path).read_bytes()
 
     def generate_presigned_url(self, _: str, *, Params: dict[str, str], **__: Any) -> str:  # noqa: N803 - as boto3 names them
         return f"https://s3.example.com/{Params['Key']}"

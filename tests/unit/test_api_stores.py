@@ -127,7 +127,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(aws, "s3", lambda: made.bucket)
     monkeypatch.setattr(aws, "secrets", lambda: made.vault)
     monkeypatch.setattr(aws, "step_functions", lambda: made)
-    monkeypatch.setattr(api, "_lambda", lambda: SimpleNamespace(invoke=made.invoke))
+    monkeypatch.setattr(aws, "functions", lambda: SimpleNamespace(invoke=made.invoke))
     return made
 
 

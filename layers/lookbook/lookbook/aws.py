@@ -12,6 +12,9 @@ from botocore.exceptions import ClientError
 from lookbook.errors import NotFoundError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_stepfunctions import SFNClient
@@ -24,6 +27,7 @@ CONFIG = Config(
     signature_version="s3v4",
     s3={"addressing_style": "path"},
 )
+CALL_CONFIG = Config(connect_timeout=3, read_timeout=22, retries={"total_max_attempts": 1})
 PLAIN_CONFIG = Config(connect_timeout=3, read_timeout=20, retries={"total_max_attempts": 3, "mode": "standard"})
 
 
@@ -57,6 +61,13 @@ def step_functions() -> SFNClient:
 
 
 @cache
+def functions() -> LambdaClient:
+    """Return the client that calls our other functions, once: the API, which has 29 seconds itself, waits for some."""
+    made: LambdaClient = client("lambda", CALL_CONFIG)
+    return made
+
+
+@cache
 def secret(secret_id: str) -> str:
     """Return a secret's text; read once per warm function (`secret.cache_clear()` forgets it), never logged."""
     return read_secret(secret_id)
@@ -85,6 +96,12 @@ def head_metadata(bucket: str, key: str) -> dict[str, str]:
         if error_code(error) in {"NoSuchKey", "404"}:
             raise NotFoundError(f"There is no {key} in the bucket.") from error
         raise
+
+
+def put_file(bucket: str, key: str, path: Path) -> None:
+    """Put a file's bytes."""
+    with path.open("rb") as file:
+        s3().put_object(Bucket=bucket, Key=key, Body=file)
 
 
 def put_once(bucket: str, key: str, data: bytes, content_type: str) -> bool:

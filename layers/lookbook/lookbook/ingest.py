@@ -89,7 +89,7 @@ def ingest(
                 # A retry uses the same, even if others have come to be the first ones meanwhile.
                 options = options.model_copy(update={"model_photos": [photo.name for photo in photos]})
             for key, file in ((plan_key(run.run_id), "plan"), (items_key(run.run_id), "items")):
-                aws.s3().upload_file(str(Path(folder) / file), bucket, key)
+                aws.put_file(bucket, key, Path(folder) / file)
     except (InputError, NotFoundError) as error:
         run.update([Run.reason.set(str(error))])
         return {"next": "finish", "run": context.model_dump()}
@@ -141,7 +141,7 @@ def _ingest_for_store(run: Run, start: runs.Start, settings: MethodSettings, now
         if action != "match":
             with tempfile.TemporaryDirectory() as folder:
                 listed = sync.plan(options, action, settings.bucket, start.key, Path(folder), now)
-                aws.s3().upload_file(str(Path(folder) / "plan"), settings.bucket, plan_key(run.run_id))
+                aws.put_file(settings.bucket, plan_key(run.run_id), Path(folder) / "plan")
     except (InputError, NotFoundError) as error:
         run.update([Run.reason.set(str(error))])
         return {"next": "finish", "run": context.model_dump()}

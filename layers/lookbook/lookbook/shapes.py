@@ -430,3 +430,38 @@ class SignIn(TypedDict):
 
     region: str
     client_id: str
+
+
+# ---------------------------------------------------------------------- Hotmart
+
+
+class HotmartCounts(TypedDict):
+    """What a sync found: each listed product is added, changed, unchanged or skipped.
+
+    `deleted` are no longer at Hotmart. Of those `without_image`, the `given_up` get no cover by themselves any more.
+    """
+
+    listed: int
+    added: int
+    changed: int
+    unchanged: int
+    skipped: int
+    deleted: int
+    without_image: int
+    given_up: int
+
+
+class HotmartStatus(TypedDict):
+    """How the newest sync stands (`never`, `running`, `succeeded`, `failed`), and the run it started for covers."""
+
+    configured: bool
+    status: str
+    sync_id: str | None
+    started_at: str | None
+    finished_at: str | None
+    next_at: str | None
+    error: str | None
+    counts: HotmartCounts
+    run_id: str | None
+    run_status: str | None
+    schedule: str

@@ -5,13 +5,26 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from lookbook.api import access, documents, duplicates, images, methods, models, notes, products, runs, sign_in, stores
+from lookbook.api import (
+    access,
+    documents,
+    duplicates,
+    hotmart,
+    images,
+    methods,
+    models,
+    notes,
+    products,
+    runs,
+    sign_in,
+    stores,
+)
 from lookbook.api.http import Answer, HttpError, Request, Routes
 from lookbook.api.problem import problem
 from lookbook.errors import ConflictError, InputError, LookbookError, NotFoundError
 from lookbook.logging import logger
 
-MODULES = (runs, stores, products, images, notes, duplicates, models, methods, sign_in, documents)
+MODULES = (runs, stores, products, images, notes, hotmart, duplicates, models, methods, sign_in, documents)
 ROUTES = Routes(route for module in MODULES for route in module.router.routes)
 
 # The one table from our errors to HTTP; the first that matches counts.

@@ -13,7 +13,7 @@ from lookbook.api import cursor as cursors
 from lookbook.api.access import user
 from lookbook.api.config import settings
 from lookbook.api.http import JsonBody, Request, Router, example
-from lookbook.api.parameters import Cursor, ImageId, Limit, ProductId
+from lookbook.api.parameters import Cursor, ImageId, Limit, Nothing, ProductId
 from lookbook.api.products import show, show_image, url_of
 from lookbook.api.runs import execute
 from lookbook.errors import ConflictError
@@ -27,12 +27,6 @@ MOST_BYTES = 20 * 1024 * 1024  # as imaging.py, which is not imported here: most
 
 ImageIdStart = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$", examples=["3f9a2c1b77aa"])]
 UploadId = Annotated[str, Field(pattern=r"^\d{8}T\d{6}-[0-9a-f]{16}$", examples=["20261121T101502-3f9a2c1b3f9a2c1b"])]
-
-
-class Nothing(JsonBody):
-    """There is nothing to say."""
-
-    model_config = example()
 
 
 class Prompt(JsonBody):

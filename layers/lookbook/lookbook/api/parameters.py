@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from lookbook.api.http import JsonBody, example
 from lookbook.runs import RUN_ID
 
 ProductId = Annotated[str, Field(min_length=1, max_length=128, examples=["CJ12345678", "hotmart:698441"])]
@@ -16,3 +17,9 @@ ModelPhotoName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", exa
 
 Limit = Annotated[int, Field(ge=1, le=100, description="At most so many.")]
 Cursor = Annotated[str | None, Field(max_length=2000, description="Where to go on: the `cursor` of the page before.")]
+
+
+class Nothing(JsonBody):
+    """There is nothing to say."""
+
+    model_config = example()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import Field, SecretStr
 
@@ -27,8 +25,6 @@ from lookbook.tables import Usage
 from lookbook.times import now
 
 if TYPE_CHECKING:
-    from mypy_boto3_lambda import LambdaClient
-
     from lookbook.tables import Store
 
 router = Router()
@@ -36,8 +32,6 @@ router = Router()
 MOST_MAPPING_BYTES = 4_000_000
 # With a status, a request looks at no more than so many of a store's usages; the cursor goes on from there.
 MOST_LOOKED_AT = 2000
-# Publish asks the shop once and has an answer within seconds; the API itself has 29.
-TEST_CONFIG = Config(connect_timeout=3, read_timeout=22, retries={"total_max_attempts": 1})
 
 UsageStatus = Literal["mapped", "live", "failed", "unpublished", "removed"]
 
@@ -184,7 +178,7 @@ def test_store(store_id: StoreId) -> shapes.StoreTest:
     """Say whether the store can be published to: its shop's name, what its credentials may do, and what they lack."""
     stores.get(store_id)
     try:
-        answer = _lambda().invoke(
+        answer = aws.functions().invoke(
             FunctionName=settings().publish_function, Payload=json.dumps({"test": store_id}).encode()
         )
         told = json.loads(answer["Payload"].read())
@@ -275,12 +269,6 @@ def _delete_secret(store_id: str) -> None:
     except ClientError as error:
         if aws.error_code(error) != "ResourceNotFoundException":
             raise
-
-
-@cache
-def _lambda() -> LambdaClient:
-    made: LambdaClient = aws.client("lambda", TEST_CONFIG)
-    return made
 
 
 # ---------------------------------------------------------------------- their runs
