@@ -113,7 +113,8 @@ class Product(LibraryItem, discriminator="product"):
     history entry that the cover comes from. `words` are those under which search.py has it.
 
     Of a Hotmart product `source_status` is what Hotmart says of it, `locale` what its texts are written in,
-    `cover_run_id` the last run that was to make its cover by itself, and `cover_tries` how many such runs failed.
+    `source_change` which sync wrote it last and whether it was new then, `cover_run_id` the last run that was to make
+    its cover by itself, and `cover_tries` how many such runs failed.
     """
 
     sort_key = UnicodeAttribute(range_key=True, default=PRODUCT)
@@ -135,6 +136,7 @@ class Product(LibraryItem, discriminator="product"):
     words = UnicodeSetAttribute(null=True)
     source_status = UnicodeAttribute(null=True)
     source_deleted_at = UnicodeAttribute(null=True)
+    source_change = UnicodeAttribute(null=True)
     locale = UnicodeAttribute(null=True)
     cover_run_id = UnicodeAttribute(null=True)
     cover_tries = NumberAttribute(default=0)
@@ -238,8 +240,10 @@ class Store(LibraryItem, discriminator="store"):
 class HotmartSync(LibraryItem, discriminator="hotmart_sync"):
     """The sync of the account's Hotmart products: one item, all#hotmart. See hotmart_sync.py.
 
-    `page_token` is where a sync that was cut off goes on, `pages` how many pages are done; `call` is the invocation
-    that works on it, until `leased_until` (epoch seconds) at most. The counts are of the newest sync.
+    `page_token` is where a sync that was cut off goes on, `pages` how many pages are done, and `listed` says that these
+    are all. `call` is the invocation that works on it, until `leased_until` (epoch seconds) at most. The counts are of
+    the newest sync, and `problems` its first products that cannot be used. `scheduled_at` is when the schedule last
+    began one, `configured` whether there were credentials when somebody last looked.
     """
 
     product_id = UnicodeAttribute(hash_key=True, default=HOTMART)
@@ -250,12 +254,16 @@ class HotmartSync(LibraryItem, discriminator="hotmart_sync"):
     started_by = UnicodeAttribute()
     finished_at = UnicodeAttribute(null=True)
     error = UnicodeAttribute(null=True)
+    scheduled_at = UnicodeAttribute(null=True)
+    configured = BooleanAttribute(null=True)
     page_token = UnicodeAttribute(null=True)
     pages = NumberAttribute(default=0)
+    listed = BooleanAttribute(default=False)
     call = UnicodeAttribute(null=True)
     leased_until = NumberAttribute(null=True)
     run_id = UnicodeAttribute(null=True)
     counts: JSONAttribute = JSONAttribute(null=True)
+    problems: JSONAttribute = JSONAttribute(null=True)
 
 
 class SearchWord(LibraryItem, discriminator="word"):
