@@ -51,8 +51,8 @@ def _upload(product_id: str, picture: Picture, act: Act, tail: str) -> Image:
     product, images = _read(product_id)
     moment = iso(act.now)
     image = next((each for each in images if each.image_id == picture.sha256), None)
-    if tail and image is not None and product.cover_entry_id == history.entry_id(moment, tail):
-        return image  # it was written, and the answer was lost
+    if tail and image is not None and history.has(product_id, history.entry_id(moment, tail)):
+        return image  # it was written, and whoever did it died before they could say so
     # What was asked for at one moment keeps its place in history when it is repeated.
     entry = _entry(product, "uploaded", picture.sha256, act, requested_at=moment if tail else "", tail=tail)
     entry.method = UPLOAD

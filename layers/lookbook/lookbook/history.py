@@ -14,7 +14,7 @@ import uuid
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from pynamodb.exceptions import TransactWriteError
+from pynamodb.exceptions import DoesNotExist, TransactWriteError
 
 from lookbook.errors import ConflictError
 from lookbook.tables import HistoryEntry, Product
@@ -39,6 +39,15 @@ def page(product_id: str, limit: int, start: dict[str, dict[str, Any]] | None = 
         product_id, scan_index_forward=False, limit=limit, last_evaluated_key=start, consistent_read=True
     )
     return cast("ResultIterator[HistoryEntry]", found)
+
+
+def has(product_id: str, entry_id: str) -> bool:
+    """Tell whether a product's history has an entry, read consistently."""
+    try:
+        HistoryEntry.get(product_id, entry_id, consistent_read=True)
+    except DoesNotExist:
+        return False
+    return True
 
 
 def entry_id(requested_at: str, tail: str = "") -> str:
