@@ -111,6 +111,8 @@ class Cloud:
         """Stop everything; return whether anything was running. What was started with `keep` is kept."""
         running = self.stop(["sam"], seconds=0)
         running |= self.stop(["engine"], seconds=STOP_SECONDS)  # while what its functions call still answers
+        if running and (self.state / "running").exists():
+            say(f"What the local cloud held could not be saved; see {self.folder / 'engine.log'}.")
         running |= self.stop(STANDINS, seconds=STOP_SECONDS)
         shutil.rmtree(self.folder / "tmp", ignore_errors=True)
         return running

@@ -8,6 +8,7 @@ while the new took the place of the old, `running` that what came after is not s
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -62,7 +63,7 @@ def with_leading_keys(body: bytes) -> dict[str, Any]:
 
 
 def save(services: dict[str, Callable[[], Any]]) -> None:
-    """Save the state of all services, or leave all as it was last saved.
+    """Save the state of all services, or leave all as it was last saved; then end.
 
     The engine would save one after the other and leave out what it cannot read, such as executions that go on
     meanwhile.
@@ -80,6 +81,7 @@ def save(services: dict[str, Callable[[], Any]]) -> None:
     put_in_place()
     for used in unused:
         prune_code(used)
+    os._exit(0)  # what executions and functions do from now on would be lost, and waiting for them takes long
 
 
 def put_in_place() -> None:
