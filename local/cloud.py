@@ -26,6 +26,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -47,7 +48,6 @@ SAM_PYTHON = ROOT / ".local/sam/bin/python"
 PROVIDER_KEYS = {"gpu": "GpuEndpointKey", "fashn": "FashnKey", "openai_images": "OpenAiKey"}
 # What the template wants to hear; the engine runs functions on the Python that runs it.
 LOCAL_RUNTIME = "python3.13"
-ANNOUNCEMENT = "listening on "  # how a stand-in says where
 START_AFRESH = "To throw away what the local cloud held and start afresh: make forget, then make up."
 STANDINS = ("gpu", "fashn", "openai_images", "pictures", "shop")
 START_SECONDS = 60
@@ -110,8 +110,9 @@ class Cloud:
     def down(self) -> bool:
         """Stop everything; return whether anything was running. What was started with `keep` is kept."""
         running = self.stop(["sam"], seconds=0)
+        could_save = _runs(self.processes / "engine")
         running |= self.stop(["engine"], seconds=STOP_SECONDS)  # while what its functions call still answers
-        if running and (self.state / "running").exists():
+        if could_save and (self.state / "running").exists():
             say(f"What the local cloud held could not be saved; see {self.folder / 'engine.log'}.")
         running |= self.stop(STANDINS, seconds=STOP_SECONDS)
         shutil.rmtree(self.folder / "tmp", ignore_errors=True)
@@ -169,27 +170,29 @@ class Cloud:
             before = {name: value for name, value in before.items() if name not in {"outputs", "api_url", "seeded"}}
         known_keys = before.get("provider_keys", {})
         keys = {each: known_keys.get(each) or secrets.token_hex(24) for each in PROVIDER_KEYS}  # no dash in front
+        ports = _ports({"engine": before.get("endpoint_url"), **{each: before.get(f"{each}_url") for each in STANDINS}})
+        known = {
+            "region": REGION,
+            "user": USER,
+            "password": f"Lb1{secrets.token_urlsafe(15)}",
+            **before,
+            "endpoint_url": _local_url(ports["engine"]),
+            **{f"{name}_url": _local_url(ports[name]) for name in STANDINS},
+            "provider_keys": keys,
+        }
+        if "outputs" in known:  # before anything runs there, so that it is never at an address that is not known
+            self.write(self.stack_file, {**known, "api_url": _api_url(known)})
         arguments = {
             "gpu": ["--workers", "4", "--latency", "0.5", "--key", keys["gpu"]],
             "fashn": ["--latency", "0.5", "--key", keys["fashn"]],
             "openai_images": ["--latency", "0.5", "--key", keys["openai_images"]],
         }
         for name in STANDINS:
-            port = _port(before.get(f"{name}_url")) or 0
-            more = [*arguments.get(name, []), *standins.get(name, [])]
-            self.spawn(name, [sys.executable, "-m", f"local.standins.{name}", "--port", str(port), *more], {})
-        endpoint = self.start_engine(_port(before.get("endpoint_url")) or free_port(), keep=keep, AUTH="true")
-        known = {
-            "region": REGION,
-            "user": USER,
-            "password": f"Lb1{secrets.token_urlsafe(15)}",
-            **before,
-            "endpoint_url": endpoint,
-            **{f"{name}_url": self.announced(name) for name in STANDINS},
-            "provider_keys": keys,
-        }
-        if "outputs" in known:
-            self.write(self.stack_file, {**known, "api_url": _api_url(known)})
+            more = ["--port", str(ports[name]), *arguments.get(name, []), *standins.get(name, [])]
+            self.spawn(name, [sys.executable, "-m", f"local.standins.{name}", *more], {})
+        self.start_engine(ports["engine"], keep=keep, AUTH="true")
+        for name in STANDINS:
+            self.wait_for(name, partial(self.announced, name))
         return known
 
     def say_what_is_kept(self) -> bool:
@@ -203,8 +206,8 @@ class Cloud:
             say("The local cloud was killed before it could save what it held; it starts afresh.")
         return is_whole or saved.exists()
 
-    def start_engine(self, port: int, *, keep: bool = False, **settings: str) -> str:
-        """Start the engine and return its address; with `keep`, it loads what it has saved, and will save again."""
+    def start_engine(self, port: int, *, keep: bool = False, **settings: str) -> None:
+        """Start the engine; with `keep`, it loads what it has saved, and will save again."""
         scratch = self.folder / "tmp"
         scratch.mkdir(parents=True, exist_ok=True)
         environment = {
@@ -222,16 +225,14 @@ class Cloud:
             **settings,
         }
         self.spawn("engine", [str(ENGINE_PYTHON), str(ROOT / "local/engine.py")], environment)
-        endpoint = f"http://127.0.0.1:{port}"
 
         def healthy() -> bool:
             try:
-                return requests.get(f"{endpoint}/_ministack/health", timeout=2).ok
+                return requests.get(f"{_local_url(port)}/_ministack/health", timeout=2).ok
             except requests.RequestException:
                 return False
 
         self.wait_for("engine", healthy)
-        return endpoint
 
     def deploy(self, known: dict[str, Any], parameters: dict[str, str]) -> dict[str, str]:
         """Run `sam build` and `sam deploy`; return the stack's outputs."""
@@ -340,17 +341,15 @@ class Cloud:
             time.sleep(0.001)
         return process
 
-    def announced(self, name: str) -> str:
-        """Return the address that a stand-in prints first."""
-        log = self.folder / f"{name}.log"
-        self.wait_for(name, lambda: log.read_text().startswith(ANNOUNCEMENT) and "\n" in log.read_text())
-        return log.read_text().splitlines()[0].removeprefix(ANNOUNCEMENT).strip()
+    def announced(self, name: str) -> bool:
+        """Return whether a stand-in has said where it listens, which is the first that it says."""
+        return (self.folder / f"{name}.log").read_text().startswith("listening on ")
 
-    def wait_for(self, name: str, ready: Callable[[], bool]) -> None:
+    def wait_for(self, name: str, ready: Callable[[], object]) -> None:
         """Wait until a process is ready. Raises CloudError with what it has written, if it ends or takes too long."""
         deadline = time.monotonic() + START_SECONDS
-        while not ready():
-            if time.monotonic() > deadline or not _runs(self.processes / name):
+        while not (runs := _runs(self.processes / name)) or not ready():
+            if time.monotonic() > deadline or not runs:
                 written = (self.folder / f"{name}.log").read_text()[-3000:]
                 raise CloudError(f"The local cloud's {name} did not start:\n{written}\n{START_AFRESH}")
             time.sleep(0.05)
@@ -417,17 +416,23 @@ def _group(note: Path) -> int | None:
     return group
 
 
-def _port(url: str | None) -> int | None:
-    """Return the port of an address, if it is free."""
-    if url is None or (port := urlsplit(url).port) is None:
-        return None
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return None
-    return port
+def _ports(urls: dict[str, str | None]) -> dict[str, int]:
+    """Return a free port for each name, that of its address if it is free."""
+    found: dict[str, int] = {}
+    with contextlib.ExitStack() as held:  # until all are found, so that none is found twice
+        for name, url in sorted(urls.items(), key=lambda each: each[1] is None):
+            probe = held.enter_context(socket.socket())
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", urlsplit(url or "").port or 0))
+            except OSError:
+                probe.bind(("127.0.0.1", 0))
+            found[name] = probe.getsockname()[1]
+    return found
+
+
+def _local_url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
 
 
 def _api_url(known: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,17 +104,21 @@ def steady(get_state: Callable[[], Any]) -> Any:
 
 
 def load() -> None:
-    """Load what was saved; unlike the engine's own way, what cannot be read ends it, instead of being forgotten."""
-    if SAVING.exists():
-        put_in_place()
-    for new in STATE.glob(f"*{NEW}"):
-        new.unlink()
-    for name, module in app._state_map.items():  # noqa: SLF001 - the engine has no other way in
-        state = persistence.load_state(name)
-        if state is None and (STATE / f"{name}.json").exists():
-            raise RuntimeError(f"{name}.json cannot be read.")
-        if state:
-            app._get_module(module).load_persisted_state(state)  # noqa: SLF001 - as above
+    """Load what was saved, or end: the engine itself would go on without what it cannot read."""
+    try:
+        if SAVING.exists():
+            put_in_place()
+        for new in STATE.glob(f"*{NEW}"):
+            new.unlink()
+        for name, module in app._state_map.items():  # noqa: SLF001 - the engine has no other way in
+            state = persistence.load_state(name)
+            if state is not None:
+                app._get_module(module).load_persisted_state(state)  # noqa: SLF001 - as above
+            elif (STATE / f"{name}.json").exists():
+                raise ValueError(f"{name}.json cannot be read.")  # noqa: TRY301 - it is caught for all to end alike
+    except Exception:  # noqa: BLE001 - whatever it is, it must not be gone on without
+        traceback.print_exc()
+        os._exit(1)  # an exception would only end the engine's care for its start and its end
     STATE.mkdir(parents=True, exist_ok=True)
     RUNNING.touch()
 
