@@ -348,8 +348,8 @@ class Cloud:
     def wait_for(self, name: str, ready: Callable[[], object]) -> None:
         """Wait until a process is ready. Raises CloudError with what it has written, if it ends or takes too long."""
         deadline = time.monotonic() + START_SECONDS
-        while not (runs := _runs(self.processes / name)) or not ready():
-            if time.monotonic() > deadline or not runs:
+        while (has_ended := self._started[name].poll() is not None) or not ready():
+            if time.monotonic() > deadline or has_ended:
                 written = (self.folder / f"{name}.log").read_text()[-3000:]
                 raise CloudError(f"The local cloud's {name} did not start:\n{written}\n{START_AFRESH}")
             time.sleep(0.05)
