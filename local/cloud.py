@@ -187,6 +187,8 @@ class Cloud:
             "fashn": ["--latency", "0.5", "--key", keys["fashn"]],
             "openai_images": ["--latency", "0.5", "--key", keys["openai_images"]],
         }
+        if keep:
+            arguments["shop"] = ["--folder", str(self.state / "shops")]
         for name in STANDINS:
             more = ["--port", str(ports[name]), *arguments.get(name, []), *standins.get(name, [])]
             self.spawn(name, [sys.executable, "-m", f"local.standins.{name}", *more], {})
