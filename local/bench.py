@@ -290,14 +290,14 @@ def main() -> int:
     products = parser.parse_args().products
     console = Console()
     cloud = Cloud(ROOT / ".local/bench")
-    cloud.down()
+    cloud.forget()
     try:
         standins = {"gpu": ["--workers", str(WORKERS), "--latency", str(SECONDS_PER_IMAGE)]}
         known = cloud.up({"GpuConcurrency": str(CONCURRENCY)}, standins)
         seed_model_photos(known["api_url"], cloud.token(known))
         figures = measure(Bench(cloud, known), products, console)
     finally:
-        cloud.down()
+        cloud.forget()
     table = Table(title="Lookbook's figures")
     for column in ("what", "measured", "wanted", ""):
         table.add_column(column)

@@ -166,7 +166,7 @@ class Stack:
 @pytest.fixture(scope="session")
 def _deployed(worker_id: str) -> Iterator[Stack]:
     cloud = Cloud(ROOT / f".local/test-{worker_id}")
-    cloud.down()
+    cloud.forget()
     files = cloud.folder / "pictures"
     files.mkdir(parents=True, exist_ok=True)
     known = cloud.up(
@@ -186,7 +186,7 @@ def _deployed(worker_id: str) -> Iterator[Stack]:
     stack = Stack(known, cloud)
     seed_model_photos(known["api_url"], stack.token())
     yield stack
-    cloud.down()
+    cloud.forget()
 
 
 @pytest.fixture
