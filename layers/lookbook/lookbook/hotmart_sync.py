@@ -386,7 +386,7 @@ class Syncer:
         if not turn.progressed:  # else it would go on like that for ever
             turn.fail("Hotmart is so slow that not one page could be read in time. The next sync tries it again.")
             return turn.told()
-        turn.write([HotmartSync.leased_until.set(0)])
+        turn.write([HotmartSync.leased_until.set(self.clock().timestamp() - 1)])
         try:
             self.go_on({"goes_on": turn.record.sync_id})
         except (ClientError, BotoCoreError) as error:  # then the schedule's next call goes on
