@@ -676,11 +676,13 @@ def test_a_run_that_cannot_be_started_is_told_and_another_one_is(world: World) -
         (KeyRefusedError("Hotmart refused our credentials."), True),
     ],
 )
+@pytest.mark.parametrize("first", [True, False])
 def test_credentials_that_are_not_good_are_told(
-    world: World, shop: AccountInMemory, error: Exception, configured: bool
+    world: World, shop: AccountInMemory, error: Exception, configured: bool, first: bool
 ) -> None:
-    # Given an account that was synced
-    world.sync()
+    # Given an account, perhaps one that was synced
+    if not first:
+        world.sync()
     call = "products" if configured else "check"
     shop.fails[call] = (error, 1)
 
@@ -692,7 +694,8 @@ def test_credentials_that_are_not_good_are_told(
     assert (status["status"], status["error"], status["configured"]) == ("failed", str(error), configured)
 
     # And when they are, then it is as if nothing had been
-    assert world.syncs() == {"listed": 5, "unchanged": 3, "skipped": 2, "without_image": 3}
+    did = "added" if first else "unchanged"
+    assert world.syncs() == {"listed": 5, did: 3, "skipped": 2, "without_image": 3}
     assert (world.status()["configured"], world.status()["error"]) == (True, None)
 
 
