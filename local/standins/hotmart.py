@@ -310,7 +310,7 @@ class Quota:
         self._most = most
         self._window = window
         self._used = 0
-        self._ends = -math.inf
+        self._ends = 0.0
 
     def take(self) -> bool:
         """Whether one more call is admitted, which then counts."""

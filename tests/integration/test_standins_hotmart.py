@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 
+from lookbook import hotmart as client
 from tests.integration.standin_server import StandIn, clean
 
 CREDENTIALS = {"client_id": "an-id", "client_secret": "a-secret"}
@@ -47,6 +49,17 @@ class Hotmart(StandIn):
 
     def refusal(self, path: str = PRODUCTS, token: str | None = None, **query: Any) -> tuple[int, str]:
         return told(self.get(path, token, **query))
+
+
+def client_of(server: Hotmart, slept: list[float], **changes: str) -> client.Hotmart:
+    """Our own client, with the right credentials."""
+    secret = json.dumps({**CREDENTIALS, "basic": f"Basic {BASIC}", **changes})
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        time.sleep(min(1.1, seconds))
+
+    return client.Hotmart(server.url, server.url, lambda: secret, sleep=sleep)
 
 
 def told(answer: requests.Response) -> tuple[int, str]:
@@ -305,3 +318,64 @@ def test_an_answer_may_be_lost_or_garbled(hotmart: Hotmart) -> None:
     with pytest.raises(requests.JSONDecodeError):
         hotmart.get().json()
     assert hotmart.get().status_code == 200
+
+
+def test_the_first_call_may_be_refused() -> None:
+    with Hotmart.started("hotmart", *ACCOUNT) as server:
+        server.fail("429", count=1, on="products")
+        assert server.refusal() == (429, "too_many_requests")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Our client
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_our_client_reads_the_account(hotmart: Hotmart) -> None:
+    account = client_of(hotmart, [])
+
+    page = account.products()
+    assert (len(page.products), page.next_token) == (12, None)
+    yoga = account.find(712093)
+    assert isinstance(yoga, client.Listed)
+    assert yoga in page.products
+    assert client.best_offer(account.offers(yoga.ucode)).price == "197.00 BRL"
+    assert account.find(1) is None
+    assert account.offers("no-such") == []
+    assert hotmart.ask("GET", "/_calls").json()["calls"]["token"] == 1
+
+
+def test_our_client_gets_over_what_passes(hotmart: Hotmart) -> None:
+    # Given a token that expires, throttling, a broken answer, and a proxy's error
+    slept: list[float] = []
+    account = client_of(hotmart, slept)
+    account.products()
+    for kind, more in (("expired", {}), ("429", {}), ("garbage_json", {}), ("5xx", {"status": 502})):
+        hotmart.fail(kind, count=1, on="products", **more)
+
+    assert len(account.products().products) == 12
+    assert hotmart.ask("GET", "/_calls").json()["calls"]["token"] == 2
+    assert slept == [1.0, 1.0, 1.0]
+
+    # And says what does not
+    hotmart.fail("5xx", status=503)
+    with pytest.raises(client.UnavailableError, match="HTTP 503"):
+        account.products()
+    hotmart.ask("DELETE", "/_faults")
+    for token in ("made-up", base64.b64encode(b"{}").decode()):
+        with pytest.raises(client.PageTokenError):
+            account.products(token)
+    for wrong in ("client_id", "client_secret", "basic"):
+        with pytest.raises(client.KeyRefusedError, match="HotmartCredentials"):
+            client_of(hotmart, [], **{wrong: "wrong"}).products()
+
+
+def test_our_client_is_never_throttled_when_it_is_alone() -> None:
+    # Given three calls a second
+    slept: list[float] = []
+    with Hotmart.started("hotmart", *ACCOUNT, "--per-minute", "3", "--minute", "1") as server:
+        account = client_of(server, slept)
+        for _ in range(8):
+            account.products()
+        assert server.ask("GET", "/_calls").json()["statuses"] == {"200": 9}
+    assert slept

@@ -364,10 +364,8 @@ class Syncer:
         except _TakenOverError:
             return {"status": "taken over", "sync_id": record.sync_id}
         except _NotStartedError:
-            turn.fail("The run for the covers could not be started. The next sync starts one.", for_good=True)
-        except NotConfiguredError as error:
-            turn.fail(str(error), configured=False)
-        except KeyRefusedError as error:
+            turn.fail("The run for the covers could not be started. The next sync starts one.")
+        except (NotConfiguredError, KeyRefusedError) as error:
             turn.fail(str(error))
         except HotmartError as error:
             then = "goes on where this one stopped" if record.page_token else "tries it again"
@@ -378,7 +376,7 @@ class Syncer:
         if not turn.progressed:  # else it would go on like that for ever
             turn.fail("Hotmart is so slow that not one page could be read in time. The next sync tries it again.")
             return turn.told()
-        turn.write([HotmartSync.leased_until.set(0)])
+        turn.write([HotmartSync.leased_until.set(self.clock().timestamp() - 1)])
         try:
             self.go_on({"goes_on": turn.record.sync_id})
         except (ClientError, BotoCoreError) as error:  # then the schedule's next call goes on
@@ -401,13 +399,17 @@ class Syncer:
 
 @dataclass(slots=True)
 class _Turn:
-    """One invocation's work on a sync. `progressed`: it has come further than the one before."""
+    """One invocation's work on a sync. `progressed`: it has come further than the one before.
+
+    `configured`: whether there are credentials, once that is known.
+    """
 
     syncer: Syncer
     record: HotmartSync
     call: str
     seconds_left: Callable[[], float]
     progressed: bool = False
+    configured: bool | None = None
     _silent: int = 0
     _started_over: bool = False
     _short: bool = False
@@ -420,18 +422,16 @@ class _Turn:
         if not _update(self.record, actions, mine & (HotmartSync.status == RUNNING)):
             raise _TakenOverError
 
-    def fail(self, reason: str, *, configured: bool | None = None, for_good: bool = False) -> None:
-        """End the sync. It goes on where it stopped, in the next one, unless that is for good."""
+    def fail(self, reason: str) -> None:
+        """End the sync. If it has a page to go on at, the next one does."""
         ended: list[Action] = [
             HotmartSync.status.set(FAILED),
             HotmartSync.error.set(reason),
             HotmartSync.finished_at.set(iso(self.syncer.clock())),
             HotmartSync.leased_until.set(0),
         ]
-        if configured is not None:
-            ended.append(HotmartSync.configured.set(configured))
-        if for_good:
-            ended.append(HotmartSync.page_token.remove())
+        if self.configured is not None:
+            ended.append(HotmartSync.configured.set(self.configured))
         try:
             self.write(ended)
         except _TakenOverError:
@@ -456,7 +456,7 @@ class _Turn:
     def work(self) -> None:
         """Do all that is left of the sync."""
         try:
-            self.syncer.hotmart.check()
+            self._check()
             while not self.record.listed:
                 self._page()
             self._end()
@@ -464,6 +464,14 @@ class _Turn:
             if self._short:
                 raise _OutOfTimeError from error
             raise
+
+    def _check(self) -> None:
+        try:
+            self.syncer.hotmart.check()
+        except NotConfiguredError:
+            self.configured = False
+            raise
+        self.configured = True
 
     # ------------------------------------------------------------------ a page
 
