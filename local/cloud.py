@@ -49,7 +49,7 @@ PROVIDER_KEYS = {"gpu": "GpuEndpointKey", "fashn": "FashnKey", "openai_images": 
 # What the template wants to hear; the engine runs functions on the Python that runs it.
 LOCAL_RUNTIME = "python3.13"
 START_AFRESH = "To throw away what the local cloud held and start afresh: make forget, then make up."
-STANDINS = ("gpu", "fashn", "openai_images", "pictures", "shop")
+STANDINS = ("gpu", "fashn", "openai_images", "pictures", "shop", "hotmart")
 START_SECONDS = 60
 SAM_SECONDS = 600
 STOP_SECONDS = 60  # the engine saves meanwhile
@@ -105,6 +105,9 @@ class Cloud:
             secrets_manager.put_secret_value(
                 SecretId=known["outputs"][secret], SecretString=known["provider_keys"][service]
             )
+        secrets_manager.put_secret_value(
+            SecretId=known["outputs"]["HotmartCredentials"], SecretString=json.dumps(known["hotmart_credentials"])
+        )
         return known
 
     def down(self) -> bool:
@@ -170,6 +173,9 @@ class Cloud:
             before = {name: value for name, value in before.items() if name not in {"outputs", "api_url", "seeded"}}
         known_keys = before.get("provider_keys", {})
         keys = {each: known_keys.get(each) or secrets.token_hex(24) for each in PROVIDER_KEYS}  # no dash in front
+        hotmart = before.get("hotmart_credentials") or {
+            name: secrets.token_hex(16) for name in ("client_id", "client_secret", "basic")
+        }
         ports = _ports({"engine": before.get("endpoint_url"), **{each: before.get(f"{each}_url") for each in STANDINS}})
         known = {
             "region": REGION,
@@ -179,6 +185,7 @@ class Cloud:
             "endpoint_url": _local_url(ports["engine"]),
             **{f"{name}_url": _local_url(ports[name]) for name in STANDINS},
             "provider_keys": keys,
+            "hotmart_credentials": hotmart,
         }
         if "outputs" in known:  # before anything runs there, so that it is never at an address that is not known
             self.write(self.stack_file, {**known, "api_url": _api_url(known)})
@@ -186,6 +193,7 @@ class Cloud:
             "gpu": ["--workers", "4", "--latency", "0.5", "--key", keys["gpu"]],
             "fashn": ["--latency", "0.5", "--key", keys["fashn"]],
             "openai_images": ["--latency", "0.5", "--key", keys["openai_images"]],
+            "hotmart": [f"--{name.replace('_', '-')}={value}" for name, value in hotmart.items()],
         }
         if keep:
             arguments["shop"] = ["--folder", str(self.state / "shops")]
@@ -246,6 +254,8 @@ class Cloud:
             "GpuEndpointUrl": known["gpu_url"],
             "FashnBaseUrl": f"{known['fashn_url']}/v1",
             "OpenAiBaseUrl": f"{known['openai_images_url']}/v1",
+            "HotmartAuthUrl": known["hotmart_url"],
+            "HotmartApiUrl": known["hotmart_url"],
             "ShopifyAdminUrl": f"{known['shop_url']}/{{shop}}",
             "AllowPrivateUrls": "true",
             "DeferAfterSeconds": "60",

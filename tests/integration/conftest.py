@@ -156,7 +156,7 @@ class Stack:
         return f"{self.known['pictures_url']}/files/{name}"
 
     def heal(self) -> None:
-        for service in ("gpu_url", "fashn_url", "openai_images_url", "pictures_url", "shop_url"):
+        for service in ("gpu_url", "fashn_url", "openai_images_url", "pictures_url", "shop_url", "hotmart_url"):
             requests.delete(f"{self.known[service]}/_faults", timeout=5).raise_for_status()
 
     def picture(self, name: str) -> str:
