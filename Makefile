@@ -6,13 +6,14 @@ PARAMS ?=
 UV := .local/tools/bin/uv
 RUN := .venv/bin/python -m
 
-.PHONY: help setup demo test proofs up down lint bench chaos build deploy clean
+.PHONY: help setup demo test proofs up down forget lint bench chaos build deploy clean
 
 help:
 	@echo "make demo    two stores' scrapes become images on the local cloud; ends with a contact sheet"
 	@echo "make test    every test but the fault matrix (make lint: style and types)"
 	@echo "make proofs  the fault matrix: processes are killed and providers fail, wherever that can happen (4 minutes)"
 	@echo "make up      start the local cloud and deploy to it (PARAMS=\"Name=value …\"); make down stops it"
+	@echo "make forget  stop the local cloud and throw away what it holds; after make down, make up goes on with that"
 	@echo "make bench   the figures: time against the GPU's own, memory, cost"
 	@echo "make chaos   50 runs of 60 products, whose processes are killed and whose providers fail at random (40 minutes)"
 	@echo "make deploy  build and deploy to AWS (docs/deploy.md)"
@@ -34,6 +35,9 @@ up: setup
 down:
 	@if [ -d .local ] && [ -x .venv/bin/python ]; then $(RUN) local.cloud down; else echo "The local cloud is not running."; fi
 
+forget:
+	@if [ -d .local ] && [ -x .venv/bin/python ]; then $(RUN) local.cloud forget; fi
+
 lint: setup
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
@@ -52,7 +56,7 @@ build: setup
 deploy: build
 	.local/sam/bin/python -m samcli deploy --config-env prod
 
-clean: down
+clean: forget
 	rm -rf .venv .local .aws-sam
 
 $(UV):

@@ -8,9 +8,12 @@ python -m local.bench [--products 300]
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import statistics
 import sys
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +34,7 @@ VARIANTS = 3
 CONCURRENCY = 32
 LARGE = 100_000
 POINTS_A_SECOND = 100  # what Shopify's smallest plan restores
+READS = 40
 MIB = 1024 * 1024
 
 
@@ -160,6 +164,9 @@ def measure(bench: Bench, products: int, console: Console) -> list[Figure]:
     console.print(f"{products} products to a shop that restores {POINTS_A_SECOND} points a second …")
     published = sync(bench, range(products))
 
+    console.print(f"{READS} reads of each kind …")
+    read = reads(bench, catalogue.product_id(0))
+
     ratio, share = first["seconds"] / floor, again["seconds"] / first["seconds"]
     took, took_again = f"{first['seconds']} s / {floor:.1f} s", f"{again['seconds']} s"
     dollars = first["cost_usd"] / max(1, first["counts"]["generated"])
@@ -174,6 +181,66 @@ def measure(bench: Bench, products: int, console: Console) -> list[Figure]:
         Figure("Ingest's memory for them", f"{memory:.0f} MiB", "< 512 MiB", 0 < memory < 512),
         Figure("largest state payload of that run", f"{largest / 1024:.1f} KiB", "< 64 KiB", largest < 64 * 1024),
         *published,
+        *read,
+    ]  # fmt: skip
+
+
+CONSTANT = """
+def handler(event, context):
+    return {"statusCode": 200, "headers": {"content-type": "application/json"}, "body": "{}"}
+"""
+
+
+def add_constant(bench: Bench) -> None:
+    """Put a function that returns a constant behind the same API, as GET /constant."""
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("app.py", CONSTANT)
+    functions, gateway = bench.cloud.aws(bench.known, "lambda"), bench.cloud.aws(bench.known, "apigatewayv2")
+    [role] = [
+        each["Role"] for each in functions.list_functions()["Functions"] if "-ApiFunction-" in each["FunctionName"]
+    ]
+    made = functions.create_function(
+        FunctionName="constant",
+        Runtime="python3.13",
+        Role=role,
+        Handler="app.handler",
+        Code={"ZipFile": code.getvalue()},
+        MemorySize=1024,
+    )
+    api = bench.known["outputs"]["ApiId"]
+    integration = gateway.create_integration(
+        ApiId=api, IntegrationType="AWS_PROXY", IntegrationUri=made["FunctionArn"], PayloadFormatVersion="2.0"
+    )
+    target = f"integrations/{integration['IntegrationId']}"
+    gateway.create_route(ApiId=api, RouteKey="GET /constant", Target=target, AuthorizationType="NONE")
+
+
+def reads(bench: Bench, product_id: str) -> list[Figure]:
+    """Compare the API's reads, warm, with a function that returns a constant; the calls alternate."""
+    add_constant(bench)
+    image = bench.call("GET", f"/api/products/{product_id}")["cover_image_id"]
+    paths = {
+        "a product's page": f"/api/products/{product_id}",
+        "20 products": "/api/products?limit=20",
+        "20 products by a word": "/api/products?q=shirt&limit=20",
+        "a cover's history": f"/api/products/{product_id}/images/history",
+        "20 runs": "/api/runs",
+        "an image": f"/api/images/{image[:12]}",
+    }
+    seconds: dict[str, list[float]] = {path: [] for path in ("/constant", *paths.values())}
+    for turn in range(READS + 5):
+        for path, taken in seconds.items():
+            started = time.perf_counter()
+            bench.call("GET", path)
+            if turn >= 5:  # the first ones find processes that are still starting
+                taken.append(time.perf_counter() - started)
+    medians = {path: statistics.median(taken) for path, taken in seconds.items()}
+    constant = medians["/constant"]
+    return [
+        Figure(f"{what}, against a constant", f"{medians[path] / constant:.2f} x ({medians[path] * 1000:.0f} ms)",
+               "<= 3 x", medians[path] <= 3 * constant)
+        for what, path in paths.items()
     ]  # fmt: skip
 
 
@@ -223,14 +290,14 @@ def main() -> int:
     products = parser.parse_args().products
     console = Console()
     cloud = Cloud(ROOT / ".local/bench")
-    cloud.down()
+    cloud.forget()
     try:
         standins = {"gpu": ["--workers", str(WORKERS), "--latency", str(SECONDS_PER_IMAGE)]}
         known = cloud.up({"GpuConcurrency": str(CONCURRENCY)}, standins)
         seed_model_photos(known["api_url"], cloud.token(known))
         figures = measure(Bench(cloud, known), products, console)
     finally:
-        cloud.down()
+        cloud.forget()
     table = Table(title="Lookbook's figures")
     for column in ("what", "measured", "wanted", ""):
         table.add_column(column)

@@ -271,7 +271,7 @@ def main() -> int:
     given = arguments.parse_args()
     console = Console()
     cloud = Cloud(ROOT / ".local/chaos")
-    cloud.down()
+    cloud.forget()
     rounds: list[Round] = []
     try:
         known = cloud.up(
@@ -293,7 +293,7 @@ def main() -> int:
                 f"{len(told.lost)} lost, {time.monotonic() - started:.0f} s {'; '.join([*told.lost, *told.wrong])}"
             )
     finally:
-        cloud.down()
+        cloud.forget()
     bad = [told for told in rounds if told.lost or told.wrong]
     console.print(
         f"{len(rounds)} seeds, {PRODUCTS} products each: {sum(len(told.lost) for told in rounds)} lost, "

@@ -1,11 +1,13 @@
 """The local cloud: starts the engine and the stand-ins, deploys the template with the real SAM CLI, makes a user.
 
     python -m local.cloud up [Parameter=value …]     start, or deploy again if it is up
-    python -m local.cloud down
+    python -m local.cloud down                       stop; the next start goes on with what it held
+    python -m local.cloud forget                     stop, and throw away what it held
     python -m local.cloud validate                   sam validate --lint
 
 Everything it makes is in .local/ (or the folder that LOOKBOOK_LOCAL names, so that tests and the demo have clouds of
-their own); .local/stack.json tells others where to find it.
+their own): stack.json tells others where to find it, state/ has what it holds while it is stopped, and processes/ a
+file with the id of each process.
 """
 
 from __future__ import annotations
@@ -22,8 +24,12 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import requests
@@ -42,8 +48,13 @@ SAM_PYTHON = ROOT / ".local/sam/bin/python"
 PROVIDER_KEYS = {"gpu": "GpuEndpointKey", "fashn": "FashnKey", "openai_images": "OpenAiKey"}
 # What the template wants to hear; the engine runs functions on the Python that runs it.
 LOCAL_RUNTIME = "python3.13"
+START_AFRESH = "To throw away what the local cloud held and start afresh: make forget, then make up."
+STANDINS = ("gpu", "fashn", "openai_images", "pictures", "shop", "hotmart")
 START_SECONDS = 60
-STOP_SECONDS = 15
+SAM_SECONDS = 600
+STOP_SECONDS = 60  # the engine saves meanwhile
+# A process notes its id before it becomes what it is, so none runs that nobody knows of.
+NOTE_AND_BECOME = 'echo $$ >"$0" && exec "$@"'
 
 
 class CloudError(Exception):
@@ -56,28 +67,36 @@ class Cloud:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or Path(os.environ.get("LOOKBOOK_LOCAL", ROOT / ".local"))
         self.stack_file = self.folder / "stack.json"
-        self.processes_file = self.folder / "processes.json"
-        self._started: list[subprocess.Popen[bytes]] = []
+        self.processes = self.folder / "processes"
+        self.state = self.folder / "state"
+        self._started: dict[str, subprocess.Popen[bytes]] = {}
 
     # ------------------------------------------------------------------ up and down
 
     def up(
-        self, parameters: dict[str, str] | None = None, standins: dict[str, list[str]] | None = None
+        self,
+        parameters: dict[str, str] | None = None,
+        standins: dict[str, list[str]] | None = None,
+        *,
+        keep: bool = False,
     ) -> dict[str, Any]:
         """Start what is not running, deploy, and return what stack.json then holds.
 
         `parameters` override the template's; `standins` add arguments to a stand-in's command (`gpu`, `fashn`, …).
+        With `keep`, the cloud goes on with what it held when it was stopped, and will again after the next stop.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         known = self.stack()
+        if known is None:
+            self.forget()  # at most, an `up` got here that did not come to its end
         if known is None or not self.alive():
             self.down()
             started = time.monotonic()
-            known = self.start(standins or {})
+            known = self.start(known or {}, standins or {}, keep=keep)
             say(f"engine and stand-ins are up ({time.monotonic() - started:.1f} s)")
+        self.stop(["sam"], seconds=0)  # of an `up` that was killed
         started = time.monotonic()
         known["outputs"] = self.deploy(known, parameters or {})
-        known["api_url"] = f"{known['endpoint_url']}/_aws/execute-api/{known['outputs']['ApiId']}"
+        known["api_url"] = _api_url(known)
         say(f"built and deployed template.yaml ({time.monotonic() - started:.1f} s)")
         self.write(self.stack_file, known)
         self.make_user(known)
@@ -86,84 +105,144 @@ class Cloud:
             secrets_manager.put_secret_value(
                 SecretId=known["outputs"][secret], SecretString=known["provider_keys"][service]
             )
+        secrets_manager.put_secret_value(
+            SecretId=known["outputs"]["HotmartCredentials"], SecretString=json.dumps(known["hotmart_credentials"])
+        )
         return known
 
     def down(self) -> bool:
-        """Stop everything and forget it; return whether anything was running."""
-        groups: list[int] = list(self.read(self.processes_file) or [])
-        running = [group for group in groups if _alive(group)]
-        for group in running:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_SECONDS
-        while any(_alive(group) for group in running) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        for group in running:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGKILL)
-        for process in self._started:
-            process.wait()
-        self._started.clear()
-        self.stack_file.unlink(missing_ok=True)
-        self.processes_file.unlink(missing_ok=True)
+        """Stop everything; return whether anything was running. What was started with `keep` is kept."""
+        running = self.stop(["sam"], seconds=0)
+        could_save = _runs(self.processes / "engine")
+        running |= self.stop(["engine"], seconds=STOP_SECONDS)  # while what its functions call still answers
+        if could_save and (self.state / "running").exists():
+            say(f"What the local cloud held could not be saved; see {self.folder / 'engine.log'}.")
+        running |= self.stop(STANDINS, seconds=STOP_SECONDS)
         shutil.rmtree(self.folder / "tmp", ignore_errors=True)
-        return bool(running)
+        return running
+
+    def forget(self) -> bool:
+        """Stop everything and throw away what it held; return whether anything was running."""
+        running = self.stop(["engine"], seconds=0)
+        running |= self.down()
+        self.stack_file.unlink(missing_ok=True)
+        shutil.rmtree(self.state, ignore_errors=True)
+        return running
 
     def stack(self) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = self.read(self.stack_file)
+        """Return what stack.json says, whether the cloud is running or not. Raises CloudError if it is damaged."""
+        try:
+            found: dict[str, Any] | None = json.loads(self.stack_file.read_text())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise CloudError(f"{self.stack_file} is damaged. {START_AFRESH}") from error
         return found
 
     def alive(self) -> bool:
-        groups = self.read(self.processes_file)
-        return bool(groups) and all(_alive(group) for group in groups)
+        """Return whether all processes are running."""
+        return all(_runs(self.processes / name) for name in (*STANDINS, "engine"))
+
+    def stop(self, names: Iterable[str], seconds: float) -> bool:
+        """End these processes, those that take longer than `seconds` with force; return whether any was running."""
+        found = {name: group for name in names if (group := _group(self.processes / name))}
+        for group in found.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(group, signal.SIGTERM if seconds else signal.SIGKILL)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and any(_runs(self.processes / name) for name in found):
+            time.sleep(0.05)
+        for name, group in found.items():
+            if seconds and _runs(self.processes / name):
+                say(f"{name} did not stop in {seconds:.0f} s and was killed.")
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
+        for name in names:
+            if name in self._started:
+                self._started.pop(name).wait()
+            (self.processes / name).unlink(missing_ok=True)
+        return bool(found)
 
     # ------------------------------------------------------------------ the parts
 
-    def start(self, standins: dict[str, list[str]]) -> dict[str, Any]:
-        scratch = self.folder / "tmp"
-        scratch.mkdir(exist_ok=True)
-        groups: list[int] = []
-        keys = {service: secrets.token_hex(24) for service in PROVIDER_KEYS}  # a key must not start with a dash
-        urls: dict[str, str] = {}
-        commands = {
+    def start(self, before: dict[str, Any], standins: dict[str, list[str]], *, keep: bool) -> dict[str, Any]:
+        """Start the processes, if they can be had with the addresses, keys and password of `before`."""
+        if not keep or not self.say_what_is_kept():
+            shutil.rmtree(self.state, ignore_errors=True)
+            self.stack_file.unlink(missing_ok=True)  # it tells of a stack that is not there any more
+            before = {name: value for name, value in before.items() if name not in {"outputs", "api_url", "seeded"}}
+        known_keys = before.get("provider_keys", {})
+        keys = {each: known_keys.get(each) or secrets.token_hex(24) for each in PROVIDER_KEYS}  # no dash in front
+        hotmart = before.get("hotmart_credentials") or {
+            name: secrets.token_hex(16) for name in ("client_id", "client_secret", "basic")
+        }
+        ports = _ports({"engine": before.get("endpoint_url"), **{each: before.get(f"{each}_url") for each in STANDINS}})
+        known = {
+            "region": REGION,
+            "user": USER,
+            "password": f"Lb1{secrets.token_urlsafe(15)}",
+            **before,
+            "endpoint_url": _local_url(ports["engine"]),
+            **{f"{name}_url": _local_url(ports[name]) for name in STANDINS},
+            "provider_keys": keys,
+            "hotmart_credentials": hotmart,
+        }
+        if "outputs" in known:  # before anything runs there, so that it is never at an address that is not known
+            self.write(self.stack_file, {**known, "api_url": _api_url(known)})
+        arguments = {
             "gpu": ["--workers", "4", "--latency", "0.5", "--key", keys["gpu"]],
             "fashn": ["--latency", "0.5", "--key", keys["fashn"]],
             "openai_images": ["--latency", "0.5", "--key", keys["openai_images"]],
-            "pictures": [],
-            "shop": [],
+            "hotmart": [f"--{name.replace('_', '-')}={value}" for name, value in hotmart.items()],
         }
-        for name, arguments in commands.items():
-            more = standins.get(name, [])
-            command = [sys.executable, "-m", f"local.standins.{name}", "--port", "0", *arguments, *more]
-            log = self.folder / f"{name}.log"
-            groups.append(self.spawn(command, log, {}))
-            self.write(self.processes_file, groups)
-            urls[name] = _announced(log)
-        port = free_port()
-        endpoint = f"http://127.0.0.1:{port}"
+        if keep:
+            arguments["shop"] = ["--folder", str(self.state / "shops")]
+        for name in STANDINS:
+            more = ["--port", str(ports[name]), *arguments.get(name, []), *standins.get(name, [])]
+            self.spawn(name, [sys.executable, "-m", f"local.standins.{name}", *more], {})
+        self.start_engine(ports["engine"], keep=keep, AUTH="true")
+        for name in STANDINS:
+            self.wait_for(name, partial(self.announced, name))
+        return known
+
+    def say_what_is_kept(self) -> bool:
+        """Return whether there is something to go on with; say what is lost, if the engine could not save it."""
+        saved, is_whole = self.state / "saved", (self.state / "saving").exists()
+        lost = (self.state / "running").exists() and not is_whole
+        if lost and saved.exists():
+            when = datetime.fromtimestamp(saved.stat().st_mtime).astimezone()
+            say(f"The local cloud was killed before it could save; it goes on with what it held at {when:%F %T}.")
+        elif lost:
+            say("The local cloud was killed before it could save what it held; it starts afresh.")
+        return is_whole or saved.exists()
+
+    def start_engine(self, port: int, *, keep: bool = False, **settings: str) -> None:
+        """Start the engine; with `keep`, it loads what it has saved, and will save again."""
+        scratch = self.folder / "tmp"
+        scratch.mkdir(parents=True, exist_ok=True)
         environment = {
             "GATEWAY_PORT": str(port),
             "BIND_HOST": "127.0.0.1",
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
-            "AUTH": "true",
             "TMPDIR": str(scratch),
+            "STATE_DIR": str(self.state),
+            "PERSIST_STATE": str(int(keep)),
+            "S3_DATA_DIR": str(self.state / "s3"),
+            "S3_PERSIST": str(int(keep)),
             "LOG_LEVEL": "WARNING",
             **CREDENTIALS,
+            **settings,
         }
-        groups.append(
-            self.spawn([str(ENGINE_PYTHON), str(ROOT / "local/engine.py")], self.folder / "engine.log", environment)
-        )
-        self.write(self.processes_file, groups)
-        self.wait_for(f"{endpoint}/_ministack/health")
-        return {
-            "endpoint_url": endpoint,
-            "region": REGION,
-            "user": USER,
-            "password": f"Lb1{secrets.token_urlsafe(15)}",
-            **{f"{name}_url": url for name, url in urls.items()},
-            "provider_keys": keys,
-        }
+        self.spawn("engine", [str(ENGINE_PYTHON), str(ROOT / "local/engine.py")], environment)
+
+        def healthy() -> bool:
+            try:
+                return requests.get(f"{_local_url(port)}/_ministack/health", timeout=2).ok
+            except requests.RequestException:
+                return False
+
+        self.wait_for("engine", healthy)
 
     def deploy(self, known: dict[str, Any], parameters: dict[str, str]) -> dict[str, str]:
         """Run `sam build` and `sam deploy`; return the stack's outputs."""
@@ -175,6 +254,8 @@ class Cloud:
             "GpuEndpointUrl": known["gpu_url"],
             "FashnBaseUrl": f"{known['fashn_url']}/v1",
             "OpenAiBaseUrl": f"{known['openai_images_url']}/v1",
+            "HotmartAuthUrl": known["hotmart_url"],
+            "HotmartApiUrl": known["hotmart_url"],
             "ShopifyAdminUrl": f"{known['shop_url']}/{{shop}}",
             "AllowPrivateUrls": "true",
             "DeferAfterSeconds": "60",
@@ -201,29 +282,17 @@ class Cloud:
         return {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
 
     def sam(self, arguments: list[str], environment: dict[str, str]) -> None:
-        command = [
-            str(SAM_PYTHON),
-            "-m",
-            "samcli",
-            *arguments,
-            "--config-file",
-            str(ROOT / "samconfig.toml"),
-            "--config-env",
-            "local",
-        ]
+        config = ["--config-file", str(ROOT / "samconfig.toml"), "--config-env", "local"]
         log = self.folder / f"sam-{arguments[0]}.log"
-        with log.open("w") as file:
-            done = subprocess.run(
-                command,
-                cwd=ROOT,
-                env={**os.environ, **environment, "SAM_CLI_TELEMETRY": "0"},
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                timeout=600,
-                check=False,
-            )
-        if done.returncode != 0:
+        command = [str(SAM_PYTHON), "-m", "samcli", *arguments, *config]
+        process = self.spawn("sam", command, {**environment, "SAM_CLI_TELEMETRY": "0"}, log)
+        try:
+            failed = process.wait(timeout=SAM_SECONDS)
+        except subprocess.TimeoutExpired:
+            failed = 1
+        finally:
+            self.stop(["sam"], seconds=0)
+        if failed:
             raise CloudError(f"sam {arguments[0]} failed:\n{log.read_text()[-3000:]}")
 
     def make_user(self, known: dict[str, Any]) -> None:
@@ -260,11 +329,18 @@ class Cloud:
 
     # ------------------------------------------------------------------ processes and files
 
-    def spawn(self, command: list[str], log: Path, environment: dict[str, str]) -> int:
-        """Start a process in a group of its own, so that it and its children end together."""
-        with log.open("w") as file:
+    def spawn(
+        self, name: str, command: list[str], environment: dict[str, str], log: Path | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a Python in a group of its own, so that it and its children end together; `processes/` has its id."""
+        python, *arguments = command
+        self.processes.mkdir(parents=True, exist_ok=True)
+        note = self.processes / name
+        note.unlink(missing_ok=True)
+        become = ["/bin/sh", "-c", NOTE_AND_BECOME, str(note), python, "-X", _mark(note), *arguments]
+        with (log or self.folder / f"{name}.log").open("w") as file:
             process = subprocess.Popen(
-                command,
+                become,
                 cwd=ROOT,
                 env={**_clean_environment(), **environment},
                 stdin=subprocess.DEVNULL,
@@ -272,17 +348,23 @@ class Cloud:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._started.append(process)
-        return process.pid
+        self._started[name] = process
+        while not _noted(note) and process.poll() is None:
+            time.sleep(0.001)
+        return process
 
-    def wait_for(self, url: str) -> None:
+    def announced(self, name: str) -> bool:
+        """Return whether a stand-in has said where it listens, which is the first that it says."""
+        return (self.folder / f"{name}.log").read_text().startswith("listening on ")
+
+    def wait_for(self, name: str, ready: Callable[[], object]) -> None:
+        """Wait until a process is ready. Raises CloudError with what it has written, if it ends or takes too long."""
         deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            with contextlib.suppress(requests.RequestException):
-                if requests.get(url, timeout=2).ok:
-                    return
+        while (has_ended := self._started[name].poll() is not None) or not ready():
+            if time.monotonic() > deadline or has_ended:
+                written = (self.folder / f"{name}.log").read_text()[-3000:]
+                raise CloudError(f"The local cloud's {name} did not start:\n{written}\n{START_AFRESH}")
             time.sleep(0.05)
-        raise CloudError(f"The engine did not start:\n{(self.folder / 'engine.log').read_text()[-3000:]}")
 
     @staticmethod
     def write(path: Path, value: Any) -> None:
@@ -291,10 +373,6 @@ class Cloud:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump(value, file, indent=2)
         temporary.replace(path)
-
-    @staticmethod
-    def read(path: Path) -> Any:
-        return json.loads(path.read_text()) if path.exists() else None
 
 
 # The engine takes any; they protect nothing, as it listens on this machine only.
@@ -306,25 +384,71 @@ def _clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
 
 
-def _alive(group: int) -> bool:
+def _mark(note: Path) -> str:
+    """What stands in the command of the process that a note is about (Python takes any such option)."""
+    return f"lookbook={note.resolve()}"
+
+
+def _noted(note: Path) -> int | None:
+    try:
+        return int(note.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _command(process: int) -> str:
+    """Return a process's command; of one that has ended, nothing."""
     with contextlib.suppress(ChildProcessError):
-        os.waitpid(group, os.WNOHANG)
+        os.waitpid(process, os.WNOHANG)
+    if Path("/proc/self/cmdline").exists():
+        with contextlib.suppress(OSError):
+            return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return ""
+    shown = subprocess.run(
+        ["ps", "-ww", "-o", "args=", "-p", str(process)], capture_output=True, text=True, check=False
+    )
+    return shown.stdout
+
+
+def _runs(note: Path) -> bool:
+    """Return whether the process that a note is about is running; its id may have become another's."""
+    process = _noted(note)
+    return process is not None and _mark(note) in _command(process)
+
+
+def _group(note: Path) -> int | None:
+    """Return the process group that a note is about, if there is anything left of it: it or its children."""
+    group = _noted(note)
+    if group is None or (_command(group) and not _runs(note)):
+        return None
     try:
         os.killpg(group, 0)
     except (ProcessLookupError, PermissionError):
-        return False
-    return True
+        return None
+    return group
 
 
-def _announced(log: Path) -> str:
-    """Return the address that a stand-in prints first."""
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        for line in log.read_text().splitlines():
-            if line.startswith("listening on "):
-                return line.removeprefix("listening on ").strip()
-        time.sleep(0.05)
-    raise CloudError(f"A stand-in did not start:\n{log.read_text()[-3000:]}")
+def _ports(urls: dict[str, str | None]) -> dict[str, int]:
+    """Return a free port for each name, that of its address if it is free."""
+    found: dict[str, int] = {}
+    with contextlib.ExitStack() as held:  # until all are found, so that none is found twice
+        for name, url in sorted(urls.items(), key=lambda each: each[1] is None):
+            probe = held.enter_context(socket.socket())
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", urlsplit(url or "").port or 0))
+            except OSError:
+                probe.bind(("127.0.0.1", 0))
+            found[name] = probe.getsockname()[1]
+    return found
+
+
+def _local_url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+def _api_url(known: dict[str, Any]) -> str:
+    return f"{known['endpoint_url']}/_aws/execute-api/{known['outputs']['ApiId']}"
 
 
 def free_port() -> int:
@@ -337,6 +461,19 @@ def say(text: str) -> None:
     print(f"  {text}", file=sys.stderr, flush=True)
 
 
+def prepare(cloud: Cloud, known: dict[str, Any]) -> None:
+    """Add the first model photos to a new cloud; in one that goes on, end the runs that its stop has cut off."""
+    token = cloud.token(known)
+    if "seeded" not in known:
+        seed_model_photos(known["api_url"], token)
+        cloud.write(cloud.stack_file, {**known, "seeded": True})
+        return
+    headers = {"authorization": f"Bearer {token}"}
+    for run in requests.get(f"{known['api_url']}/api/runs?limit=100", headers=headers, timeout=40).json()["runs"]:
+        if run["status"] == "running":  # whoever looks at a run whose execution is over ends it
+            requests.get(f"{known['api_url']}/api/runs/{run['run_id']}", headers=headers, timeout=40)
+
+
 def main(arguments: list[str]) -> int:
     cloud = Cloud()
     match arguments:
@@ -346,20 +483,25 @@ def main(arguments: list[str]) -> int:
                 if each.partition("=")[0] not in names or "=" not in each:
                     print(f"{each} is no parameter. Write Name=value; there are {', '.join(names)}.", file=sys.stderr)
                     return 1
+            was_up = cloud.alive()
             try:
-                known = cloud.up(dict(each.split("=", 1) for each in parameters))
-                seed_model_photos(known["api_url"], cloud.token(known))
+                known = cloud.up(dict(each.split("=", 1) for each in parameters), keep=True)
+                prepare(cloud, known)
             except CloudError as error:
                 print(error, file=sys.stderr)
-                cloud.down()
+                if not was_up:
+                    cloud.down()
                 return 1
             sample = cloud.folder / "sample.json"
             sample.write_text(json.dumps(catalogue.cj_scrape(known["pictures_url"], range(12)), indent=1))
             print(f"The local cloud is up: {known['api_url']}")
             print(f"A scrape to try: .venv/bin/lookbook run {os.path.relpath(sample)}")
-            print("make down stops the cloud and forgets what it holds.")
+            print("make down stops the cloud and keeps what it holds; make forget throws that away.")
         case ["down"]:
-            print("Stopped." if cloud.down() else "The local cloud is not running.")
+            print("Stopped; make up goes on from here." if cloud.down() else "The local cloud is not running.")
+        case ["forget"]:
+            cloud.forget()
+            print("Stopped, and what it held is gone.")
         case ["validate"]:
             cloud.folder.mkdir(parents=True, exist_ok=True)
             try:

@@ -38,7 +38,7 @@ def main() -> int:
     started = time.monotonic()
     console = Console()
     cloud = Cloud(ROOT / ".local/demo")
-    cloud.down()
+    cloud.forget()
     console.print("[bold]Lookbook's demo[/bold]: two stores, mostly the same products. It takes about three minutes.\n")
     try:
         console.print("1. A local cloud: the engine, the stand-ins for GPU and supplier, and the deployed template")
@@ -50,7 +50,7 @@ def main() -> int:
         console.print(f"[red]{error}[/red]")
         return 1
     finally:
-        cloud.down()
+        cloud.forget()
 
 
 def show(console: Console, cloud: Cloud, known: dict[str, Any], started: float) -> int:

@@ -120,7 +120,8 @@ def main() -> int:
     given.add_argument("name", help="such as one, for one.myshopify.com")
     given.add_argument("scrape", type=Path, help="whose products it sells")
     asked = given.parse_args()
-    known = Cloud(ROOT / ".local").stack()
+    cloud = Cloud(ROOT / ".local")
+    known = cloud.stack() if cloud.alive() else None
     domain = f"{asked.name}.myshopify.com"
     if known is None:
         return _refuse("The local cloud is not running; start it with: make up")

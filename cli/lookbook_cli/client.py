@@ -178,6 +178,10 @@ class Client:
         self._tokens = tokens
         self._http = http
 
+    def token(self) -> str:
+        """Return a token that is good for some minutes."""
+        return self._tokens.current()
+
     def create_run(self, name: str, scrape: str, options: Json, *, plan: bool = False) -> Json:
         """Start a run, or the plan of one, on a scrape sent along, and return the run."""
         return self._call("POST", _runs(plan), body={"name": name, "scrape": scrape, "options": options})
@@ -188,7 +192,7 @@ class Client:
         return answer["run"], answer["upload"]
 
     def upload(self, target: Json, path: Path, advance: Callable[[int], None]) -> None:
-        """Send a file to S3 by a presigned POST, which starts the run; calls `advance` with the bytes sent since."""
+        """Send a file to S3 by a presigned POST; calls `advance` with the bytes sent since."""
         with path.open("rb") as source:
             form = Form(target["fields"], source, path.stat().st_size, advance)
             answer = self._http.send(
@@ -226,13 +230,87 @@ class Client:
         """Yield a run's paid attempts."""
         return self._pages(f"/api/runs/{_part(run_id)}/ledger", "entries", {}, None)
 
-    def products(self, source: str | None, limit: int | None) -> Iterator[Json]:
-        """Yield the library's products, newest first."""
-        return self._pages("/api/products", "products", {"source": source}, limit)
+    def products(self, source: str | None, words: str | None, limit: int | None) -> Iterator[Json]:
+        """Yield the library's products, newest first: all, or those that have such words."""
+        return self._pages("/api/products", "products", {"source": source, "q": words}, limit)
 
     def product(self, product_id: str) -> Json:
         """Return a product with its `image_list`. Raises NotFoundError."""
-        return self._call("GET", f"/api/products/{_part(product_id)}")
+        return self._call("GET", _product(product_id))
+
+    def tag(self, product_id: str, tags: list[str]) -> Json:
+        """Give a product these tags, instead of those it has, and return it."""
+        return self._call("PUT", f"{_product(product_id)}/tags", body={"tags": tags})
+
+    def generate(self, product_id: str, prompt: str | None) -> Json:
+        """Start a run that makes a product a cover, by a prompt or the usual one, and return the run."""
+        body = {} if prompt is None else {"customPrompt": prompt}
+        return self._call("POST", f"{_product(product_id)}/images/generate", body=body)
+
+    def upload_image(self, product_id: str, path: Path, advance: Callable[[int], None]) -> Json:
+        """Send a picture that a request can carry, and return the image made of it, which is the cover."""
+        with path.open("rb") as source:
+            form = Form({}, source, path.stat().st_size, advance, name="image")
+            return self._call(
+                "POST", f"{_product(product_id)}/images/upload", data=form, content_type=form.content_type
+            )
+
+    def upload_url(self, product_id: str) -> Json:
+        """Return where to `upload` a picture that no request could carry: `{"upload_id", "url", "fields"}` and more."""
+        return self._call("POST", f"{_product(product_id)}/images/upload-url", body={})
+
+    def uploaded(self, product_id: str, upload_id: str) -> Json:
+        """Return what became of a picture sent so: `{"status", "reason", "image"}`, waiting, done or refused."""
+        return self._call("GET", f"{_product(product_id)}/images/uploads/{_part(upload_id)}")
+
+    def images(self, product_id: str) -> list[Json]:
+        """Return all of a product's images, the hidden ones too."""
+        images: list[Json] = self._call("GET", f"{_product(product_id)}/images")["images"]
+        return images
+
+    def history(self, product_id: str, limit: int | None) -> Iterator[Json]:
+        """Yield the entries of a product's history, newest first."""
+        return self._pages(f"{_product(product_id)}/images/history", "entries", {}, limit)
+
+    def activate(self, product_id: str, image_id: str) -> Json:
+        """Make an image its product's cover, and return the product."""
+        return self._call("POST", f"{_product(product_id)}/images/{_part(image_id)}/activate", body={})
+
+    def rate(self, product_id: str, image_id: str, stars: int) -> Json:
+        """Rate an image of a product, and return the image."""
+        return self._call("PUT", f"{_product(product_id)}/images/{_part(image_id)}/rating", body={"stars": stars})
+
+    def hide(self, product_id: str, image_id: str) -> Json:
+        """Hide an image of a product, and return it."""
+        return self._call("DELETE", f"{_product(product_id)}/images/{_part(image_id)}")
+
+    def find_image(self, beginning: str) -> Json:
+        """Return the image whose id begins so, as `{"image_id", "products"}`. Raises NotFoundError."""
+        return self._call("GET", f"/api/images/{_part(beginning)}")
+
+    def notes(self, product_id: str, limit: int | None) -> Iterator[Json]:
+        """Yield a product's notes, newest first."""
+        return self._pages(f"{_product(product_id)}/notes", "notes", {}, limit)
+
+    def add_note(self, product_id: str, text: str) -> Json:
+        """Add a note to a product, and return it."""
+        return self._call("POST", f"{_product(product_id)}/notes", body={"note": text})
+
+    def edit_note(self, product_id: str, note_id: str, text: str) -> Json:
+        """Change a note's text, and return the note."""
+        return self._call("PUT", f"{_product(product_id)}/notes/{_part(note_id)}", body={"note": text})
+
+    def delete_note(self, product_id: str, note_id: str) -> Json:
+        """Delete a note, and return what it was."""
+        return self._call("DELETE", f"{_product(product_id)}/notes/{_part(note_id)}")
+
+    def sync_hotmart(self) -> Json:
+        """Start a sync of Hotmart's products, unless one is at work, and return how it is."""
+        return self._call("POST", "/api/hotmart/sync", body={})
+
+    def hotmart(self) -> Json:
+        """Return how the sync of Hotmart's products is."""
+        return self._call("GET", "/api/hotmart/status")
 
     def duplicates(self, limit: int | None) -> tuple[list[Json], int]:
         """Return groups of products whose source pictures look alike, and how many products were compared."""
@@ -325,7 +403,7 @@ class Client:
         *,
         params: Json | None = None,
         body: Json | None = None,
-        data: bytes | None = None,
+        data: "bytes | Form | None" = None,
         content_type: str = "",
     ) -> Json:
         headers = {"Accept": "application/json"}
@@ -357,39 +435,50 @@ def _runs(plan: bool) -> str:
     return "/api/runs/plan" if plan else "/api/runs"
 
 
+def _product(product_id: str) -> str:
+    return f"/api/products/{_part(product_id)}"
+
+
 def _part(text: str) -> str:
     """Make an id one part of a path, whatever is in it."""
     return quote(text, safe="")
 
 
 class Form:
-    """A multipart/form-data body that reads its file while it is sent.
+    """A multipart/form-data body that reads its file while it is sent, and from its start when it is sent again.
 
     requests would hold the whole file in memory; S3 takes no body of unknown length. So this has a length and can be
     iterated over, which is what requests asks of a stream. `advance` is called with the bytes of the file sent since.
+    The file is the part called `name`, under no name of its own: that is nobody's business.
     """
 
-    def __init__(self, fields: dict[str, str], source: Any, size: int, advance: Callable[[int], None]) -> None:
+    def __init__(
+        self, fields: dict[str, str], source: Any, size: int, advance: Callable[[int], None], *, name: str = "file"
+    ) -> None:
         boundary = uuid.uuid4().hex
         self.content_type = f"multipart/form-data; boundary={boundary}"
         part = f'--{boundary}\r\nContent-Disposition: form-data; name="'
-        head = "".join(f'{part}{name}"\r\n\r\n{value}\r\n' for name, value in fields.items())
+        head = "".join(f'{part}{field}"\r\n\r\n{value}\r\n' for field, value in fields.items())
         # The file comes last: S3 ignores what follows it.
-        head += f'{part}file"; filename="scrape"\r\nContent-Type: application/octet-stream\r\n\r\n'
+        head += f'{part}{name}"; filename="{name}"\r\nContent-Type: application/octet-stream\r\n\r\n'
         self._head, self._tail = head.encode(), f"\r\n--{boundary}--\r\n".encode()
         self._source, self._size, self._advance = source, size, advance
+        self._sent = 0
 
     def __len__(self) -> int:
         return len(self._head) + self._size + len(self._tail)
 
     def __iter__(self) -> Iterator[bytes]:
+        if self._sent:
+            self._advance(-self._sent)
+        self._source.seek(0)
+        self._sent = 0
         yield self._head
-        left = self._size
-        while left:
+        while left := self._size - self._sent:
             block = self._source.read(min(BLOCK, left))
             if not block:
-                raise CliError("The file became shorter while it was being sent, so the run was not started.")
-            left -= len(block)
+                raise CliError("The file became shorter while it was being sent, so it was not taken. Send it again.")
+            self._sent += len(block)
             yield block
             self._advance(len(block))
         yield self._tail

@@ -17,6 +17,8 @@ from lookbook_cli.client import Client, CliError, Http
 
 FAILED, PARTIAL, INTERRUPTED = 1, 2, 130  # exit statuses
 
+MOST_PICTURE = 20 * 1024 * 1024  # bytes, of the API
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -42,6 +44,11 @@ def print_json(document: object) -> None:
     # Where stdout is no UTF-8, escape: the document must stay JSON.
     ascii_only = "utf" not in (sys.stdout.encoding or "").lower()
     typer.echo(json.dumps(document, indent=2, ensure_ascii=ascii_only))
+
+
+def at_terminal() -> bool:
+    """Tell whether someone is there to be asked."""
+    return sys.stdin.isatty()
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -71,3 +78,24 @@ def file_size(file: Path) -> int:
     if not size:
         raise CliError(f"{file} is empty.")
     return size
+
+
+def picture_type(file: Path, most: int, rule: str) -> str:
+    """Return a picture's media type, by its first bytes.
+
+    Raises CliError when it is none, or has more than `most` bytes, which `rule` puts in words.
+    """
+    size = file_size(file)
+    if size > most:
+        raise CliError(f"{file} has {size:,} bytes; {rule}.")
+    with file.open("rb") as opened:
+        start = opened.read(12)
+    if start.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if start.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if start.startswith(b"RIFF") and start.endswith(b"WEBP"):
+        return "image/webp"
+    if start.startswith((b"GIF87a", b"GIF89a")):
+        return "image/gif"
+    raise CliError(f"{file} is not a JPEG, PNG, WebP or GIF picture.")

@@ -3,6 +3,8 @@
 import hashlib
 import os
 import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +14,10 @@ from rich.text import Text
 
 from lookbook_cli import render
 from lookbook_cli.client import Client, CliError, Json, NotFoundError
-from lookbook_cli.common import PARTIAL, AsJson, console, file_size, print_json, say
+from lookbook_cli.common import PARTIAL, AsJson, console, picture_type, print_json, say
 
 MODEL_PHOTO = 4_500_000  # bytes that a Lambda admits in a request, with its encoding
+DESCRIPTION = 300  # characters shown of one
 NEAR = 6  # bits in which the API's near-duplicates differ at most
 
 app = typer.Typer()
@@ -63,15 +66,21 @@ def _look_up(client: Client, product_id: str) -> Json:
     }
 
 
-@app.command(epilog="Example: lookbook products --source cj --limit 20")
+@app.command(epilog='Example: lookbook products --search "red dress" --limit 20')
 def products(
     context: typer.Context,
     source: Annotated[str | None, typer.Option(help="Only products of this source.")] = None,
+    search: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORDS", help="Only products with these words, or beginnings of words, in title, id or tags."
+        ),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Products to show, the newest first.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List the library's products, the newest first."""
-    found = list(context.obj.client().products(source, limit + 1))  # one more, to know whether there are more
+    """List the library's products, the newest first, or search them."""
+    found = list(context.obj.client().products(source, search, limit + 1))  # one more, to know whether there are more
     if as_json:
         print_json(found[:limit])
     elif found:
@@ -79,7 +88,7 @@ def products(
         if len(found) > limit:
             say("", f"There are more than {limit:,}. See more with --limit.")
     else:
-        say("The library has no such products." if source else "The library is empty.")
+        say("The library has no such products." if source or search else "The library is empty.")
 
 
 @app.command(epilog="Example: lookbook get CJ12345678 --download pictures")
@@ -100,15 +109,18 @@ def get(
     images = product.get("image_list") or []
     if not as_json:
         say(Text(render.clean(f"{product['product_id']}: {product.get('title') or 'no title'}"), style="bold"))
-        say(f"{product.get('category') or 'no category'}, from {product.get('source') or 'an unknown source'}", "")
+        say(f"{product.get('category') or 'no category'}, from {product.get('source') or 'an unknown source'}")
+        say(*_known(product), "")
         say(render.images_table(product, console().width) if images else "It has no images yet.")
         if product.get("cover_image_id"):
-            say("", "* the cover")
+            say("", f"* the cover; see it with: lookbook cover {shlex.quote(product['product_id'])}")
         licences = sorted({render.clean(image["licence"]) for image in images if image.get("licence")})
         if licences:
             say(f"Licence: {'; '.join(licences)}")
         if live := [usage["store_id"] for usage in product.get("usages") or () if usage["images"]]:
             say(f"Live in: {', '.join(live)}. See more with: lookbook usage {product['product_id']}")
+        if product.get("notes"):
+            say(_about_notes(product))
     if download is not None:
         folder = download / _safe(product["product_id"])
         saved = _download(client, images, folder, console(stderr=as_json)) if images else 0
@@ -116,6 +128,27 @@ def get(
             say("", f"{saved} downloaded, {len(images) - saved} already there: {folder}")
     if as_json:
         print_json(product)
+
+
+def _known(product: Json) -> Iterator[str]:
+    """Say what else is known of a product, as far as it is."""
+    if product.get("tags"):
+        yield f"Tags: {', '.join(product['tags'])}"
+    if product.get("price"):
+        yield f"Price: {product['price']}"
+    if product.get("source_status"):
+        yield f"Status at its source: {product['source_status']}"
+    if product.get("source_deleted_at"):
+        yield f"Gone from its source since {render.moment(product['source_deleted_at'])}; the library keeps it."
+    if product.get("description"):
+        yield f"Description: {render.cut(product['description'], DESCRIPTION)}"
+
+
+def _about_notes(product: Json) -> str:
+    newest, count = product["notes"][0], len(product["notes"])
+    known = f"more than {count:,}" if product.get("more_notes") else f"{count:,}"
+    last = f"the newest by {newest['author']}, {render.moment(newest['created_at'])}"
+    return f"Notes: {known}, {last}. See them with: lookbook notes {shlex.quote(product['product_id'])}"
 
 
 def _safe(product_id: str) -> str:
@@ -225,34 +258,18 @@ def models_add(
         raise CliError("--name goes with one file at a time.")
     if name is not None and not re.fullmatch(r"[a-z0-9_-]+", name):
         raise CliError("A model photo's name is made of a-z, 0-9, _ and - only.")
+    rule = f"a model photo may have {MODEL_PHOTO / 1e6:.1f} MB"
     photos: dict[str, Path] = {}
+    types: dict[str, str] = {}
     for file in files:  # all are looked at before the first is sent
-        _picture_type(file)
         own = name or re.sub(r"[^a-z0-9_-]+", "_", file.stem.lower())
+        types[own] = picture_type(file, MODEL_PHOTO, rule)
         if own in photos:
             raise CliError(f"{photos[own]} and {file} would both be named {own}. Add them one at a time, with --name.")
         photos[own] = file
     client: Client = context.obj.client()
-    added = [client.put_model(own, file.read_bytes(), _picture_type(file)) for own, file in photos.items()]
+    added = [client.put_model(own, file.read_bytes(), types[own]) for own, file in photos.items()]
     if as_json:
         print_json(added)
     else:
         say(render.models_table(added, console().width))
-
-
-def _picture_type(file: Path) -> str:
-    """Return a picture's media type, by its first bytes. Raises CliError when it cannot be a model photo."""
-    size = file_size(file)
-    if size > MODEL_PHOTO:
-        raise CliError(f"{file} has {size / 1e6:.1f} MB; a model photo may have {MODEL_PHOTO / 1e6:.1f} MB.")
-    with file.open("rb") as opened:
-        start = opened.read(12)
-    if start.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if start.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if start.startswith(b"RIFF") and start.endswith(b"WEBP"):
-        return "image/webp"
-    if start.startswith((b"GIF87a", b"GIF89a")):
-        return "image/gif"
-    raise CliError(f"{file} is not a JPEG, PNG, WebP or GIF picture.")

@@ -1,8 +1,8 @@
 """The `lookbook` command.
 
 Exit status: 0 when what was asked for is done (for what starts a run: the run succeeded, or its plan is made), 2 when
-it is done in part (a partial run; `check` misses products; `stores add` adds a store that cannot be published to), 1
-for everything else, 130 after Ctrl-C.
+it is done in part (a partial run; `check` misses products; `rate` could not rate in all products; `stores add` adds a
+store that cannot be published to), 1 for everything else, 130 after Ctrl-C.
 """
 
 import io
@@ -15,7 +15,15 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lookbook_cli import library_commands, render, run_commands, sign_in_commands, store_commands
+from lookbook_cli import (
+    cover_commands,
+    hotmart_commands,
+    library_commands,
+    render,
+    run_commands,
+    sign_in_commands,
+    store_commands,
+)
 from lookbook_cli.client import CliError
 from lookbook_cli.common import FAILED, INTERRUPTED, Tools
 
@@ -73,6 +81,8 @@ app = typer.Typer(name="lookbook", cls=LookbookGroup, pretty_exceptions_enable=F
 app.add_typer(run_commands.app)
 app.add_typer(store_commands.app)
 app.add_typer(library_commands.app)
+app.add_typer(cover_commands.app)
+app.add_typer(hotmart_commands.app)
 app.add_typer(sign_in_commands.app)
 
 

@@ -3,6 +3,7 @@
 import math
 import re
 import time
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -24,6 +25,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
@@ -39,7 +41,10 @@ MAKING = "Making images"
 # What runs do in a store, and nothing else.
 IN_STORE = {"sync": "Publishing to", "unpublish": "Taking images out of", "match": "Looking through"}
 _BEGINNING = {"plan": "Planning", **dict.fromkeys(IN_STORE, "Looking the products up")}
-QUIET = 15.0  # seconds between lines about a run when there is no terminal to draw on
+_OF_A_FILE = {"scrape", "retry"}  # kinds of runs that begin with one
+QUIET = 15.0  # seconds between lines about what goes on when there is no terminal to draw on
+TAB = 4  # columns between two stops of a tabulator
+DIGITS = 12  # of an image's id: enough to tell a library's images apart
 
 _PUT_OFF = re.compile(r"([\d,]+) products? (?:is|are) put off: (.+?)\.?")  # a run's note on what must wait
 
@@ -63,6 +68,34 @@ _STYLES = {
 def clean(value: object) -> str:
     """Return a text on one line without control characters: titles come from scrapes, and a terminal obeys them."""
     return " ".join("".join(char if char.isprintable() else " " for char in str(value)).split())
+
+
+def as_typed(text: str) -> list[str]:
+    """Return a text's lines as someone typed them, in whatever script, but without what a terminal obeys.
+
+    Unlike `clean` it keeps spaces, and the joiners and marks that scripts and emoji are written with.
+    """
+    return ["".join(map(_harmless, line.expandtabs(TAB))) for line in text.splitlines()]
+
+
+def _harmless(char: str) -> str:
+    # Controls and broken characters, and those that turn the direction of what follows, even of our own words.
+    turns = char in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    return " " if turns or unicodedata.category(char) in {"Cc", "Cs"} else char
+
+
+def cut(value: object, most: int) -> str:
+    """Return a text on one line, cut to so many characters."""
+    text = clean(value)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def image_id(value: object, url: object = None) -> Text:
+    """Make a cell of an image's id: its first digits, which some terminals make a link to the picture."""
+    text = cell(value and str(value)[:DIGITS])
+    if isinstance(url, str) and url.startswith(("https://", "http://")):
+        text.stylize(Style(link=clean(url)))  # only where there is a terminal: a file gets the digits alone
+    return text
 
 
 def cell(value: object) -> Text:
@@ -487,7 +520,9 @@ def check_table(found: Iterable[Json], width: int) -> Table:
 
 
 def products_table(products: Iterable[Json], width: int) -> Table:
-    """Show a list of products; where there is room with their categories."""
+    """Show a list of products; where there is room with their categories and tags."""
+    products = list(products)
+    tagged = any(product.get("tags") for product in products)
     columns = [
         _fixed("product", _key("product_id", _product_id)),
         _flexible("title", _key("title", name), room=20, goes=1),
@@ -495,6 +530,11 @@ def products_table(products: Iterable[Json], width: int) -> Table:
         _fixed("source", _key("source"), goes=3),
         _number("images", _key("image_count", number)),
         _fixed("updated", _key("updated_at", moment), goes=2),
+        *(
+            [_flexible("tags", lambda product: name(", ".join(product.get("tags") or ())), 12, goes=5)]
+            if tagged
+            else []
+        ),
     ]
     return _table(columns, products, width)
 
@@ -518,13 +558,10 @@ def duplicates_table(groups: Iterable[Json], width: int) -> Table:
 
 def images_table(product: Json, width: int) -> Table:
     """Show a product's images, the cover marked with a star; where there is room with size, cost and time."""
-
-    def image_id(image: Json) -> Text:
-        return cell(str(image["image_id"])[:12] + (" *" if image["image_id"] == product.get("cover_image_id") else ""))
-
+    cover = product.get("cover_image_id")
     columns = [
         _number("variant", _key("variant")),
-        _fixed("image", image_id),
+        _fixed("image", lambda image: _starred(image["image_id"], image.get("url"), image["image_id"] == cover)),
         _fixed("method", _key("method"), goes=1),
         _flexible("model photo", _key("model_photo"), room=12, goes=2),
         _number("pixels", lambda image: cell(f"{image.get('width')}x{image.get('height')}"), goes=3),
@@ -533,6 +570,74 @@ def images_table(product: Json, width: int) -> Table:
         _fixed("made", _key("created_at", moment), goes=5),
     ]
     return _table(columns, product.get("image_list", ()), width)
+
+
+def _starred(value: object, url: object, is_cover: bool) -> Text:
+    return Text.assemble(image_id(value, url), " *" if is_cover else "")
+
+
+def what_happened(entry: Json) -> str:
+    """Say what an entry of a product's history is about, to go before the image that it is about."""
+    action = str(entry.get("action"))
+    if action == "generated" and entry.get("method"):
+        return f"made by {clean(entry['method'])}"
+    return {"reverted": "reverted to", "generated": "made"}.get(action, clean(action))
+
+
+def history_table(entries: Iterable[Json], cover: str | None, width: int) -> Table:
+    """Show a product's history, the cover marked with a star; prompts are cut to the room there is."""
+
+    def image(entry: Json) -> Text:
+        if hidden := entry.get("hidden_image_id"):
+            return image_id(hidden)
+        own = entry.get("image_id")
+        return _starred(own, entry.get("url"), own is not None and own == cover)
+
+    columns = [
+        _fixed("when", _key("created_at", moment)),
+        _fixed("what", lambda entry: cell(what_happened(entry))),
+        _fixed("image", image),
+        _flexible("who", _key("actor", name), room=8, goes=1),
+        _flexible("prompt", _key("prompt", name), room=12, goes=2),
+    ]
+    return _table(columns, entries, width)
+
+
+def note_lines(note: Json) -> list[Text]:
+    """Show a note: when, who and its id, then its text as it was typed."""
+    head = [moment(note.get("created_at")).plain, clean(note.get("author") or "someone"), clean(note["note_id"])]
+    if note.get("edited_at"):
+        head.append(f"changed {moment(note['edited_at'])} by {clean(note.get('edited_by') or 'someone')}")
+    return [Text("  ".join(head), style="bold"), *(Text(f"  {line}") for line in as_typed(str(note["note"])))]
+
+
+def hotmart_counts(status: Json) -> list[str]:
+    """Say what a sync of Hotmart's products has found, or has found so far."""
+    counts = status.get("counts") or {}
+
+    def products(key: str) -> str:
+        count = counts.get(key) or 0
+        return f"{count:,} {'product' if count == 1 else 'products'}"
+
+    words = {"added": "new", "changed": "changed", "unchanged": "as before", "skipped": "left out"}
+    parts = ", ".join(f"{counts[key]:,} {word}" for key, word in words.items() if counts.get(key))
+    rest = {
+        "deleted": "gone from Hotmart: marked so, and kept here",
+        "without_image": "without an image",
+        "given_up": "given up on, as making a cover failed again and again",
+    }
+    return [
+        f"{products('listed')} at Hotmart{f': {parts}' if parts else ''}.",
+        *(f"{products(key)} {what}." for key, what in rest.items() if counts.get(key)),
+    ]
+
+
+def schedule(expression: object) -> str:
+    """Say an EventBridge schedule in words, as far as it is a rate, such as `every 6 hours`."""
+    found = re.fullmatch(r"rate\((\d+) (\w+)\)", str(expression))
+    if not found:
+        return clean(expression)
+    return f"every {found[2]}" if found[1] == "1" else f"every {found[1]} {found[2]}"
 
 
 def stores_table(stores: Iterable[Json], width: int) -> Table:
@@ -711,8 +816,8 @@ def bytes_progress(console: Console, description: str, total: int) -> Iterator[C
         yield lambda moved: progress.advance(task, moved)
 
 
-class RunProgress(AbstractContextManager["RunProgress"]):
-    """Shows how far a run is: a live bar at a terminal; elsewhere a line now and then, or with `lines` off nothing."""
+class Waiting(AbstractContextManager["Waiting"]):
+    """Shows what is waited for: a live bar at a terminal; elsewhere a line now and then, or nothing without `lines`."""
 
     def __init__(self, console: Console, *, lines: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
@@ -720,8 +825,6 @@ class RunProgress(AbstractContextManager["RunProgress"]):
         self._bar = _bar(console, TextColumn("{task.fields[count]}"))
         self._lines = lines and not can_draw(console)
         self._task: TaskID | None = None
-        self._progress: Json | None = None  # the last known: it goes away when the run begins to finish
-        self._going = False
         self._said_at = clock()
 
     def __enter__(self) -> Self:
@@ -732,21 +835,38 @@ class RunProgress(AbstractContextManager["RunProgress"]):
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
+    def show(self, doing: str, count: str = "", *, done: int = 0, total: int | None = None, line: str = "") -> None:
+        """Show what goes on, and how far it is; as a line the same, or `line`."""
+        if self._task is not None:
+            self._bar.update(self._task, description=doing, total=total, completed=done, count=count)
+        if self._lines and self._clock() - self._said_at >= QUIET:
+            self._said_at = self._clock()
+            self._console.print(Text(line or ": ".join(filter(None, [doing, count]))), soft_wrap=True)
+
+
+class RunProgress(Waiting):
+    """Shows how far a run is."""
+
+    def __init__(self, console: Console, *, lines: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(console, lines=lines, clock=clock)
+        self._progress: Json | None = None  # the last known: it goes away when the run begins to finish
+        self._going = False
+
     def update(self, run: Json) -> None:
         """Show the run as it is now."""
         self._going = bool(run.get("progress"))
         self._progress = _in_stores(run) or run.get("progress") or self._progress
         doing = self._doing(run | {"progress": self._progress})
         run = run | {"progress": None if is_publishing(run) else self._progress}  # which stands before the bar
-        if self._task is not None:
-            done, total = (self._progress["done"], self._progress["total"]) if self._progress else (0, None)
-            count = ", ".join(so_far(run | {"note": None}))  # the note stands before the bar
-            description = clean(run["note"]) if doing == MAKING and run.get("note") else doing
-            self._bar.update(self._task, description=description, total=total, completed=done, count=count)
-        if self._lines and self._clock() - self._said_at >= QUIET:
-            self._said_at = self._clock()
-            said = "" if doing == MAKING else doing
-            self._console.print(Text(": ".join(filter(None, [said, ", ".join(so_far(run))]))), soft_wrap=True)
+        done, total = (self._progress["done"], self._progress["total"]) if self._progress else (0, None)
+        said = "" if doing == MAKING else doing
+        self.show(
+            clean(run["note"]) if doing == MAKING and run.get("note") else doing,
+            ", ".join(so_far(run | {"note": None})),  # the note stands before the bar
+            done=done,
+            total=total,
+            line=": ".join(filter(None, [said, ", ".join(so_far(run))])),
+        )
 
     def _doing(self, run: Json) -> str:
         if run.get("stopping"):
@@ -759,7 +879,8 @@ class RunProgress(AbstractContextManager["RunProgress"]):
             return "Waiting for the run to start"
         if run.get("kind") in _BEGINNING:
             return _BEGINNING[run["kind"]]
-        doing = "Finishing" if run["progress"] else "Reading the file"
+        beginning = "Reading the file" if run.get("kind") in _OF_A_FILE else "Looking the products up"
+        doing = "Finishing" if run["progress"] else beginning
         return MAKING if self._going else doing
 
 

@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -171,10 +171,11 @@ def see_through(
     as_json: bool,
     no_wait: bool,
     command: Sequence[str] = (),
+    then: Callable[[Json], None] | None = None,
 ) -> None:
     """Follow a run to its end, show it, and exit with its status; with `no_wait`, only say that it has started.
 
-    `command` is what makes the images of a plan.
+    `command` is what makes the images of a plan. `then` shows more of a run that came to something.
     """
     run_id = started["run_id"]
     if not as_json:
@@ -188,6 +189,8 @@ def see_through(
         print_json(ended)
     else:
         show_run(ended, command)
+        if then and ended["status"] in RUN_STATUS:
+            then(ended)
     raise typer.Exit(RUN_STATUS.get(ended["status"], FAILED))
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from lookbook_cli import session
-from lookbook_cli.client import ApiError, CliError
+from lookbook_cli.client import ApiError, Client, CliError
 from lookbook_cli.common import say
 
 app = typer.Typer()
@@ -44,6 +44,16 @@ def logout(context: typer.Context) -> None:
     except ApiError as error:
         raise CliError(f"Signed out here, but the sign-in is still valid until it expires: {error}") from error
     say(f"Signed out of {url}." if there_was_one else f"You were not signed in to {url}.")
+
+
+@app.command(epilog='Example: curl -H "Authorization: Bearer $(lookbook token)" "$(lookbook token --url)/api/products"')
+def token(
+    context: typer.Context,
+    url: Annotated[bool, typer.Option("--url", help="Print the API's URL instead.")] = False,
+) -> None:
+    """Print a token for the API, good for some minutes to an hour: for curl and scripts. Keep it to yourself."""
+    client: Client = context.obj.client()
+    typer.echo(client.api_url if url else client.token())
 
 
 def _remote_url() -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from lookbook_cli import render
 from lookbook_cli.client import ApiError, Client, CliError, Json
-from lookbook_cli.common import FAILED, PARTIAL, AsJson, Tools, console, file_size, print_json, say
+from lookbook_cli.common import FAILED, PARTIAL, AsJson, Tools, at_terminal, console, file_size, print_json, say
 from lookbook_cli.run_commands import RUN_STATUS, NoWait, RunAsJson, follow, see_through, show_run
 
 MOST_MAPPING = 4_000_000  # bytes, of the API
@@ -40,11 +40,6 @@ def stores(context: typer.Context) -> None:
     """Add, list, test, match and remove stores, the Shopify shops that images are published to."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
-
-
-def at_terminal() -> bool:
-    """Tell whether someone is there to be asked."""
-    return sys.stdin.isatty()
 
 
 def _make_sure(question: str, *, yes: bool) -> None:

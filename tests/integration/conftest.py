@@ -156,7 +156,7 @@ class Stack:
         return f"{self.known['pictures_url']}/files/{name}"
 
     def heal(self) -> None:
-        for service in ("gpu_url", "fashn_url", "openai_images_url", "pictures_url", "shop_url"):
+        for service in ("gpu_url", "fashn_url", "openai_images_url", "pictures_url", "shop_url", "hotmart_url"):
             requests.delete(f"{self.known[service]}/_faults", timeout=5).raise_for_status()
 
     def picture(self, name: str) -> str:
@@ -166,7 +166,7 @@ class Stack:
 @pytest.fixture(scope="session")
 def _deployed(worker_id: str) -> Iterator[Stack]:
     cloud = Cloud(ROOT / f".local/test-{worker_id}")
-    cloud.down()
+    cloud.forget()
     files = cloud.folder / "pictures"
     files.mkdir(parents=True, exist_ok=True)
     known = cloud.up(
@@ -186,7 +186,7 @@ def _deployed(worker_id: str) -> Iterator[Stack]:
     stack = Stack(known, cloud)
     seed_model_photos(known["api_url"], stack.token())
     yield stack
-    cloud.down()
+    cloud.forget()
 
 
 @pytest.fixture

@@ -15,7 +15,10 @@ import pytest
 
 from tests.integration.conftest import ROOT, Stack
 
-FUNCTIONS = ["api", "ingest", "check", "generate", "save", "finish", "publish", "model_check"]
+FUNCTIONS = [
+    *("api", "ingest", "check", "generate", "save", "finish", "publish", "model_check"),
+    *("upload", "hotmart_sync"),
+]
 # What Lambda's own runtime brings.
 PROVIDED = ["boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six"]
 # What a function imports late, so that its other calls need not.

@@ -36,7 +36,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from local.cloud import CREDENTIALS, ENGINE_PYTHON, ROOT, Cloud, free_port
+from local.cloud import Cloud, free_port
 from lookbook import aws, budget, lanes, ledger, library, rates, tables
 from lookbook.generate import Generator
 from lookbook.providers.base import (
@@ -236,23 +236,9 @@ class Bucket:
 def _engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Start an engine of our own and bind the tables to it; afterwards all is as it was."""
     cloud, port = Cloud(tmp_path_factory.mktemp("promises")), free_port()
-    scratch = cloud.folder / "tmp"
-    scratch.mkdir()
-    environment = {
-        "GATEWAY_PORT": str(port),
-        "BIND_HOST": "127.0.0.1",
-        "IOT_MTLS_ENABLED": "0",
-        "SFTP_ENABLED": "0",
-        "TMPDIR": str(scratch),
-        "LOG_LEVEL": "WARNING",
-        **CREDENTIALS,
-    }
-    command = [str(ENGINE_PYTHON), str(ROOT / "local/engine.py")]
-    group = cloud.spawn(command, cloud.folder / "engine.log", environment)
-    cloud.write(cloud.processes_file, [group])
     wire, bucket = Wire(port), Bucket()
     try:
-        cloud.wait_for(f"http://127.0.0.1:{port}/_ministack/health")
+        cloud.start_engine(port)
         with pytest.MonkeyPatch.context() as patch:
             for model in (LibraryItem, HistoryEntry, RunsItem):
                 patch.setattr(model.Meta, "table_name", "unbound")
@@ -268,7 +254,7 @@ def _engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     finally:
         aws.session.cache_clear()
         wire.close()
-        cloud.down()
+        cloud.forget()
 
 
 def _noting_its_end(write_intent: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,9 +11,10 @@ from botocore.exceptions import ClientError
 
 from tests.integration.conftest import Stack
 
-FUNCTIONS = ["Ingest", "Check", "Generate", "Save", "Finish", "Publish", "ModelCheck", "Api"]
+FUNCTIONS = ["Ingest", "Check", "Generate", "Save", "Finish", "Publish", "ModelCheck", "Api", "Upload", "HotmartSync"]
 STORE_SECRET = "lookbook/stores/none"
 KEY = {"product_id": {"S": "x"}, "sort_key": {"S": "x"}}
+WORD, OTHER_WORD = ({"product_id": {"S": "word#p"}, "sort_key": {"S": f"probe{n}#x"}} for n in (1, 2))
 RUN_KEY = {"run_id": {"S": "x"}, "sort_key": {"S": "x"}}
 
 # What a function must be able to do for its work, and everything else that it might try and must not.
@@ -25,6 +26,12 @@ ATTEMPTS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
         "get_secret_value",
         {"SecretId": "<OpenAiKey>"},
         {"Generate", "ModelCheck"},
+    ),
+    "read Hotmart's credentials": (
+        "secretsmanager",
+        "get_secret_value",
+        {"SecretId": "<HotmartCredentials>"},
+        {"HotmartSync"},
     ),
     "read a store's credentials": ("secretsmanager", "get_secret_value", {"SecretId": STORE_SECRET}, {"Publish"}),
     "change a store's credentials": (
@@ -46,7 +53,10 @@ ATTEMPTS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
         {"Api"},
     ),
     "read an image": ("s3", "get_object", {"Bucket": "<Bucket>", "Key": "images/x"}, {"Api", "Publish"}),
-    "write an image": ("s3", "put_object", {"Bucket": "<Bucket>", "Key": "images/probe"}, {"Save"}),
+    "write an image": ("s3", "put_object", {"Bucket": "<Bucket>", "Key": "images/probe"}, {"Save", "Upload", "Api"}),
+    "let somebody upload": ("s3", "put_object", {"Bucket": "<Bucket>", "Key": "uploads/probe"}, {"Api"}),
+    "read an upload": ("s3", "get_object", {"Bucket": "<Bucket>", "Key": "uploads/x"}, {"Upload"}),
+    "delete an upload": ("s3", "delete_object", {"Bucket": "<Bucket>", "Key": "uploads/x"}, {"Upload"}),
     "delete an image": ("s3", "delete_object", {"Bucket": "<Bucket>", "Key": "images/probe"}, {"Save"}),
     "delete a scrape": ("s3", "delete_object", {"Bucket": "<Bucket>", "Key": "scrapes/x"}, set()),
     "read a scrape": ("s3", "get_object", {"Bucket": "<Bucket>", "Key": "scrapes/x"}, {"Ingest"}),
@@ -56,21 +66,51 @@ ATTEMPTS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
         "dynamodb",
         "get_item",
         {"TableName": "<LibraryTable>", "Key": KEY},
-        {"Ingest", "Check", "Save", "Publish"},
+        {"Ingest", "Check", "Save", "Publish", "Api", "Upload", "HotmartSync"},
     ),
     "change the library": (
         "dynamodb",
         "update_item",
         {"TableName": "<LibraryTable>", "Key": KEY},
-        {"Ingest", "Check", "Generate", "Save", "Finish", "Publish"},
+        {"Ingest", "Check", "Generate", "Save", "Finish", "Publish", "Api", "Upload", "HotmartSync"},
     ),
-    "add a store": (
+    "remove a store": (
         "dynamodb",
-        "update_item",
+        "delete_item",
         {"TableName": "<LibraryTable>", "Key": {"product_id": {"S": "all#stores"}, "sort_key": {"S": "probe"}}},
-        {"Ingest", "Check", "Generate", "Save", "Finish", "Publish", "Api"},
+        {"Save", "Api"},
     ),
     "delete from the library": ("dynamodb", "delete_item", {"TableName": "<LibraryTable>", "Key": KEY}, {"Save"}),
+    "put many items into the library": (
+        "dynamodb",
+        "batch_write_item",
+        {"RequestItems": {"<LibraryTable>": [{"PutRequest": {"Item": KEY}}]}},
+        set(),
+    ),
+    "take many items out of the library": (
+        "dynamodb",
+        "batch_write_item",
+        {"RequestItems": {"<LibraryTable>": [{"DeleteRequest": {"Key": KEY}}]}},
+        set(),
+    ),
+    "find a product by its words": (
+        "dynamodb",
+        "batch_write_item",
+        {"RequestItems": {"<LibraryTable>": [{"PutRequest": {"Item": WORD}}, {"DeleteRequest": {"Key": OTHER_WORD}}]}},
+        {"Check", "Api", "HotmartSync"},
+    ),
+    "add to history": (
+        "dynamodb",
+        "put_item",
+        {"TableName": "<HistoryTable>", "Item": {"product_id": {"S": "probe"}, "entry_id": {"S": "x"}}},
+        {"Save", "Api", "Upload"},
+    ),
+    "change history": (
+        "dynamodb",
+        "update_item",
+        {"TableName": "<HistoryTable>", "Key": {"product_id": {"S": "probe"}, "entry_id": {"S": "x"}}},
+        set(),
+    ),
     "scan the library": ("dynamodb", "scan", {"TableName": "<LibraryTable>"}, set()),
     "scan the runs": ("dynamodb", "scan", {"TableName": "<RunsTable>"}, set()),
     "take out an intent": ("dynamodb", "delete_item", {"TableName": "<RunsTable>", "Key": RUN_KEY}, {"Generate"}),
@@ -78,38 +118,50 @@ ATTEMPTS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
         "dynamodb",
         "update_item",
         {"TableName": "<RunsTable>", "Key": RUN_KEY},
-        {"Ingest", "Generate", "Save", "Finish", "Publish", "Api"},
+        {"Ingest", "Generate", "Save", "Finish", "Publish", "Api", "Upload"},
     ),
     "write a run": (
         "dynamodb",
         "put_item",
         {"TableName": "<RunsTable>", "Item": RUN_KEY},
-        {"Generate", "ModelCheck", "Api"},
+        {"Generate", "ModelCheck", "Api", "HotmartSync"},
     ),
     "read a budget": (
         "dynamodb",
         "get_item",
         {"TableName": "<RunsTable>", "Key": RUN_KEY},
-        {"Check", "Generate", "Save", "Finish", "Publish", "Api"},
+        {"Check", "Generate", "Save", "Finish", "Publish", "Api", "Upload", "HotmartSync"},
     ),
     "read a result": ("s3", "get_object", {"Bucket": "<Bucket>", "Key": "staging/x"}, {"Generate", "Save"}),
-    "list the bucket": ("s3", "list_objects_v2", {"Bucket": "<Bucket>"}, {"Ingest", "Generate", "Save", "Api"}),
+    "list the bucket": (
+        "s3",
+        "list_objects_v2",
+        {"Bucket": "<Bucket>"},
+        {"Ingest", "Generate", "Save", "Api", "Upload", "HotmartSync"},
+    ),
     "delete history": (
         "dynamodb",
         "delete_item",
         {"TableName": "<HistoryTable>", "Key": {"product_id": {"S": "x"}, "entry_id": {"S": "x"}}},
         set(),
     ),
+    "sync with Hotmart": (
+        "lambda",
+        "invoke",
+        {"FunctionName": "lookbook-hotmart-sync", "Payload": b'{"test": true}'},
+        {"Api", "HotmartSync"},
+    ),
     "list users": ("cognito-idp", "list_users", {"UserPoolId": "<UserPool>"}, set()),
     "start the pipeline": (
         "stepfunctions",
         "start_execution",
         {"stateMachineArn": "<Pipeline>", "input": "[]"},
-        {"Api"},
+        {"Api", "HotmartSync"},
     ),
     "delete the pipeline": ("stepfunctions", "delete_state_machine", {"stateMachineArn": "<Pipeline>"}, set()),
     "list functions": ("lambda", "list_functions", {}, set()),
 }  # fmt: skip
+NAMED = {"HotmartSync": "lookbook-hotmart-sync"}
 DENIED = {"AccessDenied", "AccessDeniedException", "403", "Forbidden"}
 
 
@@ -119,7 +171,7 @@ def client_of(stack: Stack, function: str, service: str) -> Any:
         each["Role"]
         for page in functions
         for each in page["Functions"]
-        if f"-{function}Function-" in each["FunctionName"]
+        if f"-{function}Function-" in each["FunctionName"] or each["FunctionName"] == NAMED.get(function)
     ]
     got = stack.aws("sts").assume_role(RoleArn=role, RoleSessionName="probe")["Credentials"]
     make: Any = boto3.client
@@ -135,10 +187,12 @@ def client_of(stack: Stack, function: str, service: str) -> Any:
 
 
 def allowed(stack: Stack, function: str, service: str, action: str, arguments: dict[str, Any]) -> bool:
-    filled = {
-        name: stack.output(value[1:-1]) if isinstance(value, str) and value.startswith("<") else value
-        for name, value in arguments.items()
-    }
+    def fill(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {fill(name): each for name, each in value.items()}
+        return stack.output(value[1:-1]) if isinstance(value, str) and value.startswith("<") else value
+
+    filled = {name: fill(value) for name, value in arguments.items()}
     try:
         getattr(client_of(stack, function, service), action)(**filled)
     except ClientError as error:

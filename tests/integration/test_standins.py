@@ -63,7 +63,6 @@ class Server(StandIn):
             time.sleep(0.02)
         raise AssertionError(f"{job} did not end")
 
-
     def settle(self) -> None:
         """Wait until no job is left, as one that another test has handed in would be charged to this one."""
         deadline = time.monotonic() + 20

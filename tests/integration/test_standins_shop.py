@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Iterator
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from graphql import (
 )
 from PIL import Image
 
+from local.cloud import free_port
 from tests.integration.standin_server import ROOT, StandIn, clean
 
 CONTRACT = ROOT / "../shared/contracts/shopify-admin-2026-10.json.gz"
@@ -926,3 +928,26 @@ def test_shops_that_cannot_be_are_refused(shops: Shops, given: dict[str, Any]) -
     assert answer.status_code == 400
     assert answer.json()["errors"]
     assert shops.ask("GET", "/_shops/new.myshopify.com").status_code == 404
+
+
+def test_shops_are_there_again_after_a_restart(tmp_path: Path, host: StandIn) -> None:
+    # Given a shop that keeps its state, with a good, a bad, and an unfinished picture
+    arguments = ("--folder", str(tmp_path), "--port", str(free_port()))
+    with Shops.started("shop", *arguments) as shops:
+        product = shops.with_product(own("red"), variants=[{"sku": "S1"}], client_id="app", client_secret="secret")
+        good, bad = shops.add(product, f"{host.url}/products/a-shirt.jpg", f"{host.url}/missing")
+        ended = shops.ended(good, bad)
+        token = shops.grant().json()["access_token"]
+        [late] = shops.add(product, f"{host.url}/products/late.jpg")
+    # When it is started again
+    with Shops.started("shop", *arguments) as shops:
+        # Then all is as it was, and what was unfinished is ready
+        assert [picture["alt"] for picture in shops.state()["products"][0]["media"]][0] == "red"
+        assert [node["fileStatus"] for node in shops.ended(good, bad, late)] == ["READY", "FAILED", "READY"]
+        assert shops.ended(good, bad) == ended
+        assert requests.get(ended[0]["image"]["url"], timeout=5).status_code == 200
+        assert shops.send(PRODUCT, {"id": product}, token=token).status_code == 200
+        # And new pictures have ids of their own
+        [new] = shops.add(product, f"{host.url}/products/new.jpg")
+        assert new not in {good, bad, late}
+        assert len(shops.media()) == 5

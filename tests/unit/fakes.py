@@ -14,8 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial, partialmethod
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import pytest
 import urllib3
@@ -182,10 +181,10 @@ class Bucket:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
 
-    def put_object(self, *, Key: str, Body: bytes, IfNoneMatch: str = "", **_: Any) -> None:  # noqa: N803 - as boto3 names them
+    def put_object(self, *, Key: str, Body: bytes | BinaryIO, IfNoneMatch: str = "", **_: Any) -> None:  # noqa: N803 - as boto3 names them
         if IfNoneMatch and Key in self.objects:
             raise ClientError({"Error": {"Code": "PreconditionFailed"}}, "PutObject")
-        self.objects[Key] = Body
+        self.objects[Key] = Body if isinstance(Body, bytes) else Body.read()
 
     def get_object(self, *, Key: str, Range: str = "bytes=0-", **_: Any) -> dict[str, Any]:  # noqa: N803 - as boto3 names them
         if Key not in self.objects:
@@ -198,9 +197,6 @@ class Bucket:
 
     def delete_object(self, *, Key: str, **_: Any) -> None:  # noqa: N803 - as boto3 names them
         self.objects.pop(Key, None)
-
-    def upload_file(self, path: str, _: str, key: str) -> None:
-        self.objects[key] = Path(path).read_bytes()
 
     def generate_presigned_url(self, _: str, *, Params: dict[str, str], **__: Any) -> str:  # noqa: N803 - as boto3 names them
         return f"https://s3.example.com/{Params['Key']}"
@@ -338,6 +334,11 @@ class Tables:
             write.carry_out()
 
 
+def _key_of(item: dict[str, Any], name: str) -> str:
+    value = item[name]  # as it is stored, or, of what is to be deleted, plain
+    return str(value["S"] if isinstance(value, dict) else value)
+
+
 class _Table:
     """What a model has for a connection to its table."""
 
@@ -386,6 +387,22 @@ class _Table:
             found = [{name: item[name] for name in attributes_to_get if name in item} for item in found]
         return {"Responses": {self.model.Meta.table_name: found}, "UnprocessedKeys": {}}
 
+    def batch_write_item(
+        self, put_items: list[Raw] | None = None, delete_items: list[Raw] | None = None
+    ) -> dict[str, Any]:
+        self.connection.about_to_write()
+        new: list[Raw | None] = [*(put_items or ()), *(None for _ in delete_items or ())]
+        keys = [
+            tuple(_key_of(item, name) for name in self.names) for item in [*(put_items or ()), *(delete_items or ())]
+        ]
+        assert len(set(keys)) == len(keys) <= 25, "AWS refuses a key that is given twice, and more than 25"
+        for (hash_key, range_key), item in zip(keys, new, strict=True):
+            self.rows.pop((hash_key, range_key), None)
+            if item is not None:
+                self.rows[hash_key, range_key] = item
+        self.connection.written()
+        return {}
+
     def query(
         self,
         hash_key: str,
@@ -393,6 +410,7 @@ class _Table:
         filter_condition: Any = None,
         index_name: str | None = None,
         exclusive_start_key: dict[str, Any] | None = None,
+        scan_index_forward: bool | None = None,
         **_: Any,
     ) -> dict[str, Any]:
         name = self.names[0]
@@ -408,6 +426,8 @@ class _Table:
         if index_name and self.connection.index_lag:
             self.connection.index_lag -= 1
             found = []
+        if scan_index_forward is False:
+            found.reverse()
         if exclusive_start_key:
             keys = [{name: item[name] for name in exclusive_start_key} for item in found]
             found = found[keys.index(exclusive_start_key) + 1 :]

@@ -15,8 +15,8 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from lookbook import aws, match, runs, stores
-from lookbook.api import build
 from lookbook.api import products as products_api
+from lookbook.api import respond
 from lookbook.api import runs as runs_api
 from lookbook.api import stores as api
 from lookbook.errors import InputError
@@ -72,7 +72,6 @@ class World:
     vault: Vault = field(default_factory=Vault)
     started: list[Json] = field(default_factory=list)
     invoke: Callable[..., Json] = lambda **_: {}
-    app: Any = field(default_factory=build)
 
     def start_execution(self, **asked: Any) -> None:
         self.started.append(json.loads(asked["input"]))
@@ -90,7 +89,6 @@ class World:
             "routeKey": "$default",
             "rawPath": path,
             "rawQueryString": urlencode(query),
-            "queryStringParameters": {name: str(value) for name, value in query.items()},
             "headers": {"content-type": "application/json"},
             "body": None if body is None else json.dumps(body),
             "isBase64Encoded": False,
@@ -100,7 +98,7 @@ class World:
                 "authorizer": {"jwt": {"claims": {"email": "anna@example.com", "cognito:groups": groups}}},
             },
         }
-        answer = self.app.resolve(event, SimpleNamespace())
+        answer = respond(event)
         return answer["statusCode"], json.loads(answer["body"]) if answer.get("body") else None
 
     def run(self, run_id: str) -> Run:
@@ -116,6 +114,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
             "shopify_admin_url": "https://{shop}",
             "store_secrets_prefix": PREFIX,
             "publish_function": "publish",
+            "hotmart_sync_function": "hotmart",
+            "hotmart_schedule": "rate(1 hour)",
             "pipeline_arn": "arn:pipeline",
             "user_pool_client_id": "client",
             "aws_region": "eu-west-1",
@@ -127,7 +127,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(aws, "s3", lambda: made.bucket)
     monkeypatch.setattr(aws, "secrets", lambda: made.vault)
     monkeypatch.setattr(aws, "step_functions", lambda: made)
-    monkeypatch.setattr(api, "_lambda", lambda: SimpleNamespace(invoke=made.invoke))
+    monkeypatch.setattr(aws, "functions", lambda: SimpleNamespace(invoke=made.invoke))
     return made
 
 

@@ -1170,6 +1170,15 @@ def test_local_cloud_is_found_from_below_and_signed_in_to(
 
 
 @pytest.mark.usefixtures("_local")
+def test_token_and_url_are_printed_alone_for_scripts(world: World) -> None:
+    assert lookbook(world, "token", "--url").stdout == f"{LOCAL}\n"
+    printed = lookbook(world, "token").stdout.strip()
+    lookbook(world, "runs")
+    assert printed
+    assert world.sent[-1].headers["Authorization"] == f"Bearer {printed}"
+
+
+@pytest.mark.usefixtures("_local")
 def test_url_that_is_set_wins_over_the_local_cloud(
     world: World, store: session.TokenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

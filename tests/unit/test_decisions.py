@@ -129,7 +129,9 @@ def test_no_variant_has_the_other_seed_of_another_variant(variant: int, fresh_fo
 def test_what_a_run_asks_for_is_what_its_steps_are_told(
     options: dict[str, Any], fresh_for: str | None, asked: dict[str, Any]
 ) -> None:
-    told = ingest._asked(RunOptions.model_validate(options), Run(RUN_ID, "run", fresh_for=fresh_for))
+    run = Run(RUN_ID, "run", fresh_for=fresh_for, created_at="2026-11-21T10:15:02.000Z", started_by="ana")
+    told = ingest._asked(RunOptions.model_validate(options), run)
+    asked |= {"requested_at": run.created_at, "started_by": "ana"}
     assert told == {**asked, "stores": [], "plan_of": fresh_for or RUN_ID}
 
 

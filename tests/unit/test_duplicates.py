@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageDraw
 
-from lookbook import duplicates, imaging
+from lookbook import duplicates, imaging, shapes
 from lookbook.api import cursor as cursors
 from lookbook.api import duplicates as api
 from lookbook.duplicates import DISTANCE, Member, SourcePicture, groups
@@ -328,7 +328,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> list[Product]:
     return held
 
 
-def ids(answer: dict[str, Any]) -> list[list[str]]:
+def ids(answer: shapes.Duplicates) -> list[list[str]]:
     return [[each["product_id"] for each in group["products"]] for group in answer["groups"]]
 
 

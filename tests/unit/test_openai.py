@@ -126,7 +126,8 @@ def test_a_product_without_a_picture_gets_one_of_its_title(service: OpenAiServic
     sent = json.loads(request.content)
     text = sent.pop("prompt")
     assert sent == FIXED
-    assert "“Rust in {braces}” (Courses)" in text
+    assert "a product (courses)" in text
+    assert "“Rust in {braces}”" in text
 
 
 def test_a_product_with_a_picture_gets_an_edit_of_it(service: OpenAiService) -> None:

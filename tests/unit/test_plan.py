@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lookbook import aws, plan
+from lookbook import aws, plan, shapes
 from lookbook.errors import InputError
 from lookbook.plan import PlanLine
 from lookbook.state import Item
@@ -38,9 +38,9 @@ class FakeS3:
 RUN = Run("20261121T101502-3f9a2c1b", "run")
 
 
-def read_all(data: bytes, limit: int, status: str | None, run: Run = RUN) -> list[dict[str, Any]]:
+def read_all(data: bytes, limit: int, status: str | None, run: Run = RUN) -> list[shapes.Item]:
     """Follow the cursors to the end, as a client does."""
-    found: list[dict[str, Any]] = []
+    found: list[shapes.Item] = []
     offset: int | None = 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(aws, "s3", lambda: FakeS3(data))

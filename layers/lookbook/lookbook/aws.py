@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import boto3
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
@@ -13,6 +12,9 @@ from botocore.exceptions import ClientError
 from lookbook.errors import NotFoundError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_stepfunctions import SFNClient
@@ -25,6 +27,7 @@ CONFIG = Config(
     signature_version="s3v4",
     s3={"addressing_style": "path"},
 )
+CALL_CONFIG = Config(connect_timeout=3, read_timeout=22, retries={"total_max_attempts": 1})
 PLAIN_CONFIG = Config(connect_timeout=3, read_timeout=20, retries={"total_max_attempts": 3, "mode": "standard"})
 
 
@@ -34,24 +37,34 @@ def session() -> botocore.session.Session:
     return botocore.session.get_session()
 
 
-@cache
-def _boto3() -> boto3.Session:
-    return boto3.Session(botocore_session=session())
+def client(service: str, config: Config) -> Any:
+    """Return a new client. It is botocore's, as boto3 would add nothing to it but its import."""
+    return session().create_client(service, config=config)
 
 
 @cache
 def s3() -> S3Client:
-    return _boto3().client("s3", config=CONFIG)
+    made: S3Client = client("s3", CONFIG)
+    return made
 
 
 @cache
 def secrets() -> SecretsManagerClient:
-    return _boto3().client("secretsmanager", config=PLAIN_CONFIG)
+    made: SecretsManagerClient = client("secretsmanager", PLAIN_CONFIG)
+    return made
 
 
 @cache
 def step_functions() -> SFNClient:
-    return _boto3().client("stepfunctions", config=PLAIN_CONFIG)
+    made: SFNClient = client("stepfunctions", PLAIN_CONFIG)
+    return made
+
+
+@cache
+def functions() -> LambdaClient:
+    """Return the client that calls our other functions, once: the API, which has 29 seconds itself, waits for some."""
+    made: LambdaClient = client("lambda", CALL_CONFIG)
+    return made
 
 
 @cache
@@ -83,6 +96,12 @@ def head_metadata(bucket: str, key: str) -> dict[str, str]:
         if error_code(error) in {"NoSuchKey", "404"}:
             raise NotFoundError(f"There is no {key} in the bucket.") from error
         raise
+
+
+def put_file(bucket: str, key: str, path: Path) -> None:
+    """Put a file's bytes."""
+    with path.open("rb") as file:
+        s3().put_object(Bucket=bucket, Key=key, Body=file)
 
 
 def put_once(bucket: str, key: str, data: bytes, content_type: str) -> bool:

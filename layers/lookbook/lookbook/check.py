@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lookbook import budget, library
+from lookbook import budget, library, search
 from lookbook.state import Outcome, ProductState
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def check(state: ProductState, now: datetime, defer_after_seconds: int) -> Produ
 
     claimed = library.claim(item, run.run_id, run.variants, now, reuse=run.reuse)
     if claimed is not None:
+        search.keep(claimed)
         state = state.model_copy(update={"claimed_until": moment + library.CLAIM_SECONDS})
         return _generate(state, claimed)
 

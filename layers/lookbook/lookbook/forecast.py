@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from lookbook import notices, rates
+from lookbook import notices, rates, shapes
 from lookbook.plan import outcome_key
 from lookbook.tables import Outcome
 
@@ -39,7 +39,7 @@ def sum_up(run: Run, providers: Mapping[str, Provider], settings: MethodSettings
             seen |= keys
         linked += int(outcome.images_reused) if outcome.status in {"linked", "planned"} else 0
     methods = [
-        describe(providers[name], settings) | _sum(providers[name], settings, products[name], len(keys))
+        {**describe(providers[name], settings), **_sum(providers[name], settings, products[name], len(keys))}
         for name, keys in sorted(work.items())
     ]
     return {
@@ -55,7 +55,7 @@ def sum_up(run: Run, providers: Mapping[str, Provider], settings: MethodSettings
     }
 
 
-def describe(provider: Provider, settings: MethodSettings) -> dict[str, Any]:
+def describe(provider: Provider, settings: MethodSettings) -> shapes.Method:
     """Return what a method is, what an image by it costs in US dollars, and how many seconds it takes."""
     estimate = rates.estimate(provider)
     return {

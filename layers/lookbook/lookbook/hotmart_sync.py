@@ -15,10 +15,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, Field
 from pynamodb.exceptions import DoesNotExist, PutError, UpdateError
@@ -46,10 +44,10 @@ from lookbook.tables import ALL_PRODUCTS, CONDITION_FAILED, HOTMART, PRODUCT, RU
 from lookbook.times import iso, now
 
 if TYPE_CHECKING:
-    from mypy_boto3_lambda import LambdaClient
     from pynamodb.expressions.condition import Condition
     from pynamodb.expressions.update import Action
 
+    from lookbook import shapes
     from lookbook.settings import HotmartSettings
 
 SOURCE = "hotmart"
@@ -119,15 +117,9 @@ def page_key(sync_id: str, number: int) -> str:
     return f"runs/{sync_id}/hotmart/page-{number}.jsonl"
 
 
-@cache
-def _lambda() -> LambdaClient:
-    client: LambdaClient = boto3.Session(botocore_session=aws.session()).client("lambda", config=aws.PLAIN_CONFIG)
-    return client
-
-
 def invoke(function: str, payload: dict[str, Any]) -> None:
     """Call a function without waiting for it."""
-    _lambda().invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(payload).encode())
+    aws.functions().invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(payload).encode())
 
 
 # ---------------------------------------------------------------------- the record
@@ -740,15 +732,23 @@ def _said(problems: list[str]) -> Action:
 # ---------------------------------------------------------------------- what the API shows
 
 
-def status(schedule: str, moment: datetime) -> dict[str, Any]:
+def status(schedule: str, moment: datetime) -> shapes.HotmartStatus:
     """Return how the sync stands, as the API answers it. `schedule` is EventBridge's expression."""
     record = _record()
     if record is None or record.sync_id is None:
-        empty = dict.fromkeys(("sync_id", "started_at", "finished_at", "next_at", "error", "run_id", "run_status"))
-        configured = record is not None and bool(record.configured)
         return {
-            "configured": configured, "status": NEVER, **empty, "counts": dict.fromkeys(COUNTS, 0), "schedule": schedule
-        }  # fmt: skip
+            "configured": record is not None and bool(record.configured),
+            "status": NEVER,
+            "sync_id": None,
+            "started_at": None,
+            "finished_at": None,
+            "next_at": None,
+            "error": None,
+            "counts": _counts({}),
+            "run_id": None,
+            "run_status": None,
+            "schedule": schedule,
+        }
     told, error = record.status, record.error
     if told == RUNNING and float(record.leased_until or 0) + CUT_OFF_SECONDS < moment.timestamp():
         told, error = FAILED, "It was cut off. The next sync goes on where it stopped."
@@ -760,11 +760,15 @@ def status(schedule: str, moment: datetime) -> dict[str, Any]:
         "finished_at": record.finished_at,
         "next_at": next_at(schedule, record.scheduled_at or record.started_at, moment),
         "error": error,
-        "counts": {name: int((record.counts or {}).get(name, 0)) for name in COUNTS},
+        "counts": _counts(record.counts or {}),
         "run_id": record.run_id,
         "run_status": _run_status(record.run_id),
         "schedule": schedule,
     }
+
+
+def _counts(counted: dict[str, Any]) -> shapes.HotmartCounts:
+    return cast("shapes.HotmartCounts", {name: int(counted.get(name, 0)) for name in COUNTS})
 
 
 def _run_status(run_id: str | None) -> str | None:

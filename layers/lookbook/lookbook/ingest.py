@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pydantic import ValidationError
 
-from lookbook import aws, library, model_photos, plan, runs, scrape, stores, sync
+from lookbook import aws, cover_prompt, library, model_photos, plan, runs, scrape, stores, sync
 from lookbook.errors import InputError, NotFoundError
 from lookbook.garments import garment_category
 from lookbook.options import RunOptions
@@ -89,7 +89,7 @@ def ingest(
                 # A retry uses the same, even if others have come to be the first ones meanwhile.
                 options = options.model_copy(update={"model_photos": [photo.name for photo in photos]})
             for key, file in ((plan_key(run.run_id), "plan"), (items_key(run.run_id), "items")):
-                aws.s3().upload_file(str(Path(folder) / file), bucket, key)
+                aws.put_file(bucket, key, Path(folder) / file)
     except (InputError, NotFoundError) as error:
         run.update([Run.reason.set(str(error))])
         return {"next": "finish", "run": context.model_dump()}
@@ -141,7 +141,7 @@ def _ingest_for_store(run: Run, start: runs.Start, settings: MethodSettings, now
         if action != "match":
             with tempfile.TemporaryDirectory() as folder:
                 listed = sync.plan(options, action, settings.bucket, start.key, Path(folder), now)
-                aws.s3().upload_file(str(Path(folder) / "plan"), settings.bucket, plan_key(run.run_id))
+                aws.put_file(settings.bucket, plan_key(run.run_id), Path(folder) / "plan")
     except (InputError, NotFoundError) as error:
         run.update([Run.reason.set(str(error))])
         return {"next": "finish", "run": context.model_dump()}
@@ -161,6 +161,8 @@ def _ingest_for_store(run: Run, start: runs.Start, settings: MethodSettings, now
 def _asked(options: RunOptions, run: Run) -> dict[str, Any]:
     limit = options.max_cost_usd
     return {
+        "requested_at": run.created_at,
+        "started_by": run.started_by,
         "variants": options.variants,
         "reuse": options.reuse,
         "stores": options.stores,
@@ -240,6 +242,7 @@ class _Reader:
             image_url=product.image_url,
             garment=garment or "",
             method=method,
+            prompt=_prompt(product, options) if method == "openai" else "",
         )
 
     def _entry(self, item: Item) -> _Entry:
@@ -252,6 +255,13 @@ class _Reader:
         elif provider.wears and not item.image_url:
             reason = NO_PICTURE
         return _Entry(item.index, item.product_id, item.title, item, provider.wears, reason)
+
+
+def _prompt(product: scrape.Product, options: RunOptions) -> str:
+    """Return what a cover is asked for: what the user wrote; of a product without a picture, what is known of it."""
+    if options.prompt is not None or product.image_url:
+        return options.prompt or ""
+    return cover_prompt.write(product.title, product.description, product.category)
 
 
 def _store_of(key: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pynamodb.exceptions import DeleteError, PutError, UpdateError
 
-from lookbook import budget
+from lookbook import budget, shapes
 from lookbook.tables import CONDITION_FAILED, LedgerEntry
 from lookbook.times import iso
 
@@ -76,7 +76,7 @@ def paid_by(
     return cast("ResultIterator[LedgerEntry]", found)
 
 
-def show(entry: LedgerEntry) -> dict[str, Any]:
+def show(entry: LedgerEntry) -> shapes.PaidAttempt:
     """Return an attempt as the API answers it. US dollars, seconds."""
     return {
         "product_id": entry.product_id,

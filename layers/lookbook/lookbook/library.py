@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pynamodb.exceptions import DoesNotExist, UpdateError
 
+from lookbook import search
 from lookbook.errors import NotFoundError
-from lookbook.tables import ALL_PRODUCTS, CONDITION_FAILED, PRODUCT, Image, LibraryItem, Product, Usage
+from lookbook.tables import ALL_PRODUCTS, CONDITION_FAILED, NOTES, PRODUCT, Image, LibraryItem, Note, Product, Usage
 from lookbook.times import iso
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def claim(item: Item, run_id: str, variants: int, now: datetime, *, reuse: bool 
     """Take the right to generate a product's missing images: one conditional write that also decides.
 
     Returns the product as it now is, or None if there is nothing to claim: all variants are there, or another run
-    holds the claim. The product is created if the library does not know it.
+    holds the claim. The product is created if the library does not know it. Without reuse nothing is claimed: new
+    pictures are of this run alone, and those of several runs may be made side by side.
     """
     moment = iso(now)
     free = (
@@ -69,6 +71,7 @@ def claim(item: Item, run_id: str, variants: int, now: datetime, *, reuse: bool 
         | (Product.claimed_by == run_id)
         | (Product.claim_expires_at < now.timestamp())
     )
+    hold = [Product.claimed_by.set(run_id), Product.claim_expires_at.set(now.timestamp() + CLAIM_SECONDS)]
     product = Product(item.product_id, PRODUCT)
     try:
         product.update(
@@ -83,10 +86,9 @@ def claim(item: Item, run_id: str, variants: int, now: datetime, *, reuse: bool 
                 Product.updated_at.set(Product.updated_at | moment),
                 Product.images_cost_microusd.set(Product.images_cost_microusd | 0),
                 Product.images_work_ms.set(Product.images_work_ms | 0),
-                Product.claimed_by.set(run_id),
-                Product.claim_expires_at.set(now.timestamp() + CLAIM_SECONDS),
+                *(hold if reuse else ()),
             ],
-            condition=free & _lacks_any(variants) if reuse else free,
+            condition=free & _lacks_any(variants) if reuse else None,
         )
     except UpdateError as error:
         if error.cause_response_code == CONDITION_FAILED:
@@ -100,6 +102,19 @@ def _lacks_any(variants: int) -> Condition:
     for variant in range(1, variants + 1):
         lacking |= ~Product.variants.contains(variant)
     return lacking
+
+
+def set_tags(product_id: str, tags: list[str]) -> Product:
+    """Give a product these tags and no others. Returns it; raises NotFoundError."""
+    product = Product(product_id, PRODUCT)
+    try:
+        product.update([Product.tags.set(tags)], condition=Product.product_id.exists())
+    except UpdateError as error:
+        if error.cause_response_code != CONDITION_FAILED:
+            raise
+        raise NotFoundError(f"The library has no product {product_id}.") from error
+    search.keep(product)
+    return product
 
 
 def renew(product_id: str, run_id: str, until: float) -> None:
@@ -133,6 +148,14 @@ def _if_claimed(product_id: str, run_id: str, actions: list[Action]) -> None:
             raise
 
 
+def must_have(product_id: str, *, consistent: bool = False) -> Product:
+    """Return a product, or raise NotFoundError."""
+    product = get_product(product_id, consistent=consistent)
+    if product is None:
+        raise NotFoundError(f"The library has no product {product_id}.")
+    return product
+
+
 def get_product(product_id: str, *, consistent: bool = False) -> Product | None:
     try:
         return Product.get(product_id, PRODUCT, consistent_read=consistent)
@@ -140,40 +163,76 @@ def get_product(product_id: str, *, consistent: bool = False) -> Product | None:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """All there is of a product: its images by variant then age, its usages by store, its notes newest first.
+
+    `more_notes`: there are so many notes that none is here; notes.page lists them.
+    """
+
+    product: Product
+    images: list[Image]
+    usages: list[Usage]
+    notes: list[Note]
+    more_notes: bool
+
+
 def product_page(product_id: str, *, consistent: bool = False) -> tuple[Product | None, list[Image]]:
-    """Return a product and its images, by variant then age, in one Query."""
-    product, images, _ = product_page_with_usages(product_id, consistent=consistent)
-    return product, images
+    """Return a product and its images, by variant then age, in one Query that leaves the notes alone."""
+    return product_page_with_usages(product_id, consistent=consistent)[:2]
 
 
 def product_page_with_usages(
     product_id: str, *, consistent: bool = False
 ) -> tuple[Product | None, list[Image], list[Usage]]:
-    """Return a product, its images, by variant then age, and its usages, by store, in one Query."""
-    product: Product | None = None
-    images: list[Image] = []
-    usages: list[Usage] = []
-    for item in LibraryItem.query(product_id, consistent_read=consistent):
-        if isinstance(item, Product):
-            product = item
-        elif isinstance(item, Image):
-            images.append(item)
-        elif isinstance(item, Usage):
-            usages.append(item)
+    """Return a product, its images, by variant then age, and its usages, by store, in one Query without the notes."""
+    return _page(list(LibraryItem.query(product_id, LibraryItem.sort_key < NOTES, consistent_read=consistent)))
+
+
+def whole_page(product_id: str) -> Page:
+    """Return all of a product in one Query of one page, 1 MB at most: notes come last. Raises NotFoundError."""
+    pages: Any = LibraryItem.query(product_id).page_iter
+    items = [LibraryItem.from_raw_data(raw) for raw in next(pages)["Items"]]
+    product, images, usages = _page(items)
+    if product is None:
+        raise NotFoundError(f"The library has no product {product_id}.")
+    notes = [item for item in items if isinstance(item, Note) and not item.deleted_at]
+    if pages.last_evaluated_key is not None:  # there is a megabyte of them, and those that were read are the oldest
+        notes = []
+    return Page(product, images, usages, notes[::-1], more_notes=pages.last_evaluated_key is not None)
+
+
+def _page(items: list[LibraryItem]) -> tuple[Product | None, list[Image], list[Usage]]:
+    product = next((item for item in items if isinstance(item, Product)), None)
+    images = [item for item in items if isinstance(item, Image)]
+    usages = [item for item in items if isinstance(item, Usage)]
     return product, sorted(images, key=lambda image: (image.variant, image.created_at)), usages
 
 
-def best_images(images: Iterable[Image]) -> list[Image]:
-    """Return the image to show of each variant, best rated first, then by variant.
+def best_images(images: Iterable[Image], cover_image_id: str | None = None) -> list[Image]:
+    """Return the image to show of each variant, best rated first, then the cover, then by variant.
 
-    Of several images of a variant that is the best rated, then the newest.
+    Of several images of a variant that is the cover, else the best rated, then the newest. Hidden ones are not shown.
     """
+
+    def worth(image: Image) -> tuple[bool, int, str]:
+        return image.image_id == cover_image_id, int(image.stars or 0), str(image.created_at)
+
     best: dict[int, Image] = {}
     for image in images:
         other = best.get(int(image.variant))
-        if other is None or (int(image.stars or 0), image.created_at) > (int(other.stars or 0), other.created_at):
+        if not image.hidden_at and (other is None or worth(image) > worth(other)):
             best[int(image.variant)] = image
-    return sorted(best.values(), key=lambda image: (-int(image.stars or 0), int(image.variant)))
+
+    def place(image: Image) -> tuple[int, bool, int]:
+        return -int(image.stars or 0), image.image_id != cover_image_id, int(image.variant)
+
+    return sorted(best.values(), key=place)
+
+
+def fingerprint_key(image_id: str) -> tuple[str, str]:
+    """Return the key of an image's fingerprint: those whose ids begin alike are found by one Query."""
+    return f"bytes#{image_id[:3]}", image_id
 
 
 def image_key(image_id: str) -> str:

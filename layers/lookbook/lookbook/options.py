@@ -15,7 +15,7 @@ ModelPhotoName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 class RunOptions(BaseModel):
     """Options of a run, the same in a scrape's `options` and in `POST /api/runs`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     variants: int = Field(3, ge=1, le=10, description="Images per product.")
     method: Literal["auto", "catvton", "fashn", "openai"] = Field(
@@ -28,6 +28,12 @@ class RunOptions(BaseModel):
     )
     stores: list[StoreId] = Field([], max_length=50, description="The stores that the run's products are published to.")
     reuse: bool = Field(True, description="False makes new images even of products that have some.")
+    prompt: str | None = Field(
+        None,
+        min_length=1,
+        max_length=4000,
+        description="What covers are asked for, as written; by default what suits the product. Of `openai` only.",
+    )
     max_cost_usd: float | None = Field(
         None, gt=0, le=100_000, description="The run's budget in US dollars: it submits nothing that would exceed it."
     )

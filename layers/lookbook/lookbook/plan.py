@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import itertools
 import json
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from botocore.exceptions import ClientError
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lookbook import aws
+from lookbook import aws, shapes
 from lookbook.errors import InputError
 from lookbook.runs import plain_reason
 from lookbook.tables import Outcome
@@ -38,6 +38,8 @@ MOST_BYTES_PER_REQUEST = 8 * PAGE_BYTES
 class PlanLine(BaseModel):
     """What was decided about one product: reuse it, reject it, or put it to work."""
 
+    model_config = ConfigDict(defer_build=True)
+
     index: int
     product_id: str
     title: str
@@ -48,6 +50,8 @@ class PlanLine(BaseModel):
 
 class Pass(BaseModel):
     """One pass of the map: its number from 1, its items' file, and where in items.jsonl the next one goes on."""
+
+    model_config = ConfigDict(defer_build=True)
 
     number: int
     items_key: str
@@ -110,12 +114,12 @@ def read_lines(bucket: str, key: str, offset: int = 0) -> Iterator[tuple[int, by
 
 def items_page(
     bucket: str, run: Run, *, offset: int, limit: int, status: str | None
-) -> tuple[list[dict[str, Any]], int | None]:
+) -> tuple[list[shapes.Item], int | None]:
     """Return up to `limit` products of a run in the order of the scrape, and the offset to go on from, if any.
 
     With a status, only products that have it; the page may then be short of `limit` though more follow.
     """
-    found: list[dict[str, Any]] = []
+    found: list[shapes.Item] = []
     lines = read_lines(bucket, plan_key(run.run_id), offset)
     while batch := list(itertools.islice(lines, LOOKED_UP_AT_ONCE)):
         for end, item in _shown(run, batch, status):
@@ -128,7 +132,7 @@ def items_page(
     return found, None
 
 
-def _shown(run: Run, raw: list[tuple[int, bytes]], status: str | None) -> list[tuple[int, dict[str, Any]]]:
+def _shown(run: Run, raw: list[tuple[int, bytes]], status: str | None) -> list[tuple[int, shapes.Item]]:
     """Join plan lines with the outcomes of those that went to work."""
     try:
         lines = [(end, PlanLine.model_validate_json(line)) for end, line in raw]
@@ -140,8 +144,8 @@ def _shown(run: Run, raw: list[tuple[int, bytes]], status: str | None) -> list[t
     return [(end, item) for end, item in shown if status is None or item["status"] == status]
 
 
-def _show(run: Run, line: PlanLine, outcome: Outcome | None) -> dict[str, Any]:
-    item: dict[str, Any] = {
+def _show(run: Run, line: PlanLine, outcome: Outcome | None) -> shapes.Item:
+    item: shapes.Item = {
         "index": line.index,
         "product_id": line.product_id,
         "title": line.title,

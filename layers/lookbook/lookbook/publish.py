@@ -364,7 +364,8 @@ class _Visit:
 
     def _prepare(self, product_id: str, title: str, usage: Usage) -> _Work:
         product, images, usages = library.product_page_with_usages(product_id, consistent=True)
-        wanted = library.best_images(images) if self._task.action == "publish" else []
+        cover = product.cover_image_id if product is not None else None
+        wanted = library.best_images(images, cover) if self._task.action == "publish" else []
         ours = frozenset(str(image.image_id) for image in images) | {entry["image_id"] for entry in usage.media or []}
         title = product.title if product is not None else title
         seen = product.updated_at if product is not None else ""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pynamodb.exceptions import DoesNotExist, UpdateError
 
+from lookbook import shapes
 from lookbook.errors import NotFoundError
 from lookbook.tables import CONDITION_FAILED, RUN, Run
 from lookbook.times import iso, seconds_between
@@ -38,6 +39,7 @@ RETRY = "retry"
 SYNC = "sync"
 UNPUBLISH = "unpublish"
 MATCH = "match"
+COVER = "cover"
 # What these do in their store, and nothing else: the pipeline's first map has nothing to do for them.
 STORE_ACTIONS: dict[str, Literal["publish", "unpublish", "match"]] = {
     SYNC: "publish",
@@ -75,7 +77,7 @@ class Start:
 
 
 class _StartedByApi(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     run_id: str = Field(pattern=RUN_ID.pattern)
     name: str
@@ -83,17 +85,23 @@ class _StartedByApi(BaseModel):
 
 
 class _S3Object(BaseModel):
+    model_config = ConfigDict(defer_build=True)
+
     key: str
     version_id: str | None = Field(None, alias="version-id")
     sequencer: str = ""
 
 
 class _S3Detail(BaseModel):
+    model_config = ConfigDict(defer_build=True)
+
     object: _S3Object
 
 
 class _S3Event(BaseModel):
     """What we need of EventBridge's `Object Created`. Its keys are not URL-encoded."""
+
+    model_config = ConfigDict(defer_build=True)
 
     time: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")
     detail: _S3Detail
@@ -222,7 +230,7 @@ def close_dead(run: Run, reason: str, now: datetime) -> Run:
     return dead
 
 
-def show(run: Run, progress: dict[str, int] | None = None) -> dict[str, Any]:
+def show(run: Run, progress: shapes.Progress | None = None) -> shapes.Run:
     """Return a run as the API answers it. Seconds, US dollars; `work_seconds` are what the providers worked."""
     seconds = None
     if run.started_at and run.finished_at:

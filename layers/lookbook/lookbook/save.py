@@ -8,9 +8,6 @@ get a placeholder cannot know; it loses the picture when the second one shows wh
 
 from __future__ import annotations
 
-import random
-import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from pynamodb.exceptions import DoesNotExist, TransactWriteError
 from pynamodb.transactions import TransactWrite
 
-from lookbook import aws, generate, imaging, ledger, library
+from lookbook import aws, generate, history, imaging, ledger, library
 from lookbook.errors import ImageError, NotFoundError
 from lookbook.state import Job, ProductState
-from lookbook.tables import PRODUCT, Fingerprint, HistoryEntry, Image, LedgerEntry, Product, connection
+from lookbook.tables import PRODUCT, UPLOAD, Fingerprint, HistoryEntry, Image, LedgerEntry, Product, connection
 from lookbook.times import iso
 
 if TYPE_CHECKING:
@@ -31,8 +28,6 @@ if TYPE_CHECKING:
 
     from lookbook.providers.base import Provider
 
-# AWS refuses a transaction while another one holds an item of it; a few tries of a fraction of a second get through.
-MAX_CONFLICTS = 8
 BLOCKED_REASON = (
     "The provider's safety filter blocked it: it answered with a placeholder picture. "
     "Another product picture or model photo may pass."
@@ -109,7 +104,7 @@ class Saver:
     def link(job: Job, entry: LedgerEntry) -> _Made | Job:
         """Take the image that the same work has already made for another product."""
         try:
-            fingerprint = Fingerprint.get(_fingerprint_id(job.image_id), "fingerprint", consistent_read=True)
+            fingerprint = Fingerprint.get(*library.fingerprint_key(job.image_id), consistent_read=True)
             first = Image.get(min(fingerprint.used_by), f"image#{job.image_id}", consistent_read=True)
         except DoesNotExist:
             return job.model_copy(update={"status": "failed", "reason": "The image was taken out of the library."})
@@ -126,9 +121,11 @@ class Saver:
             try:
                 self.write(state, product, made, now, finished=finished)
             except TransactWriteError as error:
-                if conflicts < MAX_CONFLICTS and _is_conflict(error):
-                    conflicts += 1
-                    time.sleep(random.uniform(0.05, 0.3))  # noqa: S311 - only to spread those who collided
+                as_it_is = library.must_have(product.product_id, consistent=True)
+                changed = as_it_is.cover_entry_id != product.cover_entry_id or as_it_is.claimed_by != product.claimed_by
+                if conflicts < history.MAX_CONFLICTS and (changed or history.is_conflict(error)):
+                    conflicts, product = conflicts + 1, as_it_is
+                    history.pause()
                     continue
                 placeholders = [one for one in made if _belongs_to_other_work(one)]
                 if not self.providers[state.product.method].placeholders or not placeholders:
@@ -146,29 +143,26 @@ class Saver:
         """Commit all of it or nothing."""
         moment = iso(now)
         first = min(made, key=lambda one: one.job.variant)
-        new_cover = product.cover_image_id is None or not state.run.reuse
-        unchanged = (
-            Product.cover_image_id.does_not_exist()
-            if product.cover_image_id is None
-            else Product.cover_image_id == product.cover_image_id
-        )
+        entry = self.entry(state, product, first, moment)
+        condition: Condition = Product.product_id.exists()
         actions: list[Any] = [
             Product.variants.add({one.job.variant for one in made}),
             Product.images_cost_microusd.add(sum(one.job.cost_microusd for one in made)),
             Product.images_work_ms.add(sum(one.job.work_ms for one in made)),
             Product.updated_at.set(moment),
         ]
-        if new_cover:
-            actions.append(Product.cover_image_id.set(first.image_id))
+        if entry is not None and history.wins(product, entry):
+            actions += history.set_cover(entry)
+            condition &= history.unchanged(product)
         if product.claimed_by == state.run.run_id:
-            unchanged &= Product.claimed_by == state.run.run_id
+            condition &= Product.claimed_by == state.run.run_id
             if finished:
                 actions += [Product.claimed_by.remove(), Product.claim_expires_at.remove()]
         placeholders = self.providers[state.product.method].placeholders
         with TransactWrite(connection=connection()) as transaction:
             for one in made:
                 transaction.update(
-                    Fingerprint(_fingerprint_id(one.image_id), "fingerprint"),
+                    Fingerprint(*library.fingerprint_key(one.image_id)),
                     actions=[
                         Fingerprint.kind.set(Fingerprint),
                         Fingerprint.reuse_key.set(one.job.reuse_key),
@@ -188,26 +182,42 @@ class Saver:
                         ],
                         condition=LedgerEntry.status.is_in(ledger.STAGED, ledger.SUCCEEDED),
                     )
-            transaction.update(Product(product.product_id, PRODUCT), actions=actions, condition=unchanged)
-            if new_cover:
-                transaction.save(
-                    HistoryEntry(
-                        product_id=product.product_id,
-                        entry_id=f"{moment}#{uuid.uuid4().hex[:8]}",
-                        action="generated",
-                        image_id=first.image_id,
-                        method=state.product.method,
-                        actor=f"run {state.run.run_id}",
-                        created_at=moment,
-                    )
-                )
+            transaction.update(Product(product.product_id, PRODUCT), actions=actions, condition=condition)
+            if entry is not None:
+                transaction.save(entry)
+
+    def entry(self, state: ProductState, product: Product, first: _Made, moment: str) -> HistoryEntry | None:
+        """Return what history has to say of new images: nothing, if they only join a cover that was there before."""
+        requested_at = state.run.requested_at or moment
+        if product.cover_image_id is None:
+            requested_at = history.no_sooner(product, requested_at)
+        # Of one run's images the first variant is the newest: a later Save of another one leaves the cover alone.
+        tail = f"{state.run.run_id[-8:]}{99 - first.job.variant:02d}"
+        entry = HistoryEntry(
+            product_id=product.product_id,
+            entry_id=history.entry_id(requested_at, tail),
+            action="generated",
+            image_id=first.image_id,
+            method=state.product.method,
+            prompt=self.prompt(state, first.job),
+            actor=state.run.started_by or f"run {state.run.run_id}",
+            run_id=state.run.run_id,
+            created_at=moment,
+        )
+        came_between = history.time_of(product) > requested_at  # the cover of a later request, which stays
+        return entry if not state.run.reuse or product.cover_image_id is None or came_between else None
+
+    def prompt(self, state: ProductState, job: Job) -> str | None:
+        """Return what the provider was asked for, if it is asked in words."""
+        told = self.providers[state.product.method].parameters(state.product, job.seed).get("prompt")
+        return str(told) if told else None
 
     def block(self, one: _Made, state: ProductState, now: datetime) -> Job:
         """Note that these bytes are a placeholder, and take them out wherever they were taken for an image.
 
         Where the filter is moody the job waits, and Generate tries another seed once.
         """
-        fingerprint = Fingerprint(_fingerprint_id(one.image_id), "fingerprint")
+        fingerprint = Fingerprint(*library.fingerprint_key(one.image_id))
         fingerprint.update(
             actions=[
                 Fingerprint.kind.set(Fingerprint),
@@ -261,6 +271,7 @@ class Saver:
             height=one.height,
             size=one.size,
             run_id=state.run.run_id,
+            prompt=self.prompt(state, one.job),
             cost_microusd=one.job.cost_microusd,
             work_ms=one.job.work_ms,
             created_at=moment,
@@ -272,12 +283,6 @@ def _first_made_by(one: _Made) -> Condition:
     same = (Fingerprint.reuse_key == one.job.reuse_key) & (Fingerprint.blocked == False)  # noqa: E712 - a condition for DynamoDB, which `not` cannot make
     condition: Condition = Fingerprint.product_id.does_not_exist() | same
     return condition
-
-
-def _is_conflict(error: TransactWriteError) -> bool:
-    """Tell whether a transaction failed only because another one was at the same items at that moment."""
-    codes = {reason.code for reason in error.cancellation_reasons if reason is not None}
-    return "TransactionConflict" in codes and codes <= {"TransactionConflict", "None"}
 
 
 def _is_twin(one: _Made, made: list[_Made]) -> bool:
@@ -297,7 +302,7 @@ def _same_again(one: _Made) -> Job:
 def _belongs_to_other_work(one: _Made) -> bool:
     """Tell whether other work has made these very bytes: then they are a placeholder, not an image."""
     try:
-        found = Fingerprint.get(_fingerprint_id(one.image_id), "fingerprint", consistent_read=True)
+        found = Fingerprint.get(*library.fingerprint_key(one.image_id), consistent_read=True)
     except DoesNotExist:
         return False
     return bool(found.blocked) or found.reuse_key != one.job.reuse_key
@@ -307,7 +312,7 @@ def _withdraw(product_id: str, image_id: str, now: datetime) -> None:
     """Take a placeholder out of a product that had taken it for an image; its slot is free again."""
     product, images = library.product_page(product_id, consistent=True)
     image = next((image for image in images if image.image_id == image_id), None)
-    if product is None or image is None:
+    if product is None or image is None or image.method == UPLOAD:  # what a person has put there stays
         return
     others = [other for other in images if other.image_id != image_id]
     actions: list[Any] = [
@@ -319,20 +324,23 @@ def _withdraw(product_id: str, image_id: str, now: datetime) -> None:
         actions.append(Product.variants.delete({int(image.variant)}))
     entry: HistoryEntry | None = None
     if product.cover_image_id == image_id:
-        actions.append(Product.cover_image_id.set(others[0].image_id) if others else Product.cover_image_id.remove())
+        shown = [other for other in others if not other.hidden_at]
         entry = HistoryEntry(
             product_id=product_id,
-            entry_id=f"{iso(now)}#{uuid.uuid4().hex[:8]}",
+            entry_id=history.entry_id(history.no_sooner(product, iso(now))),
             action="withdrawn",
-            image_id=others[0].image_id if others else "none",
+            image_id=shown[0].image_id if shown else None,
             method=image.method,
-            actor=f"run {image.run_id}",
+            actor="Lookbook",
+            run_id=image.run_id,
+            hidden_image_id=image_id,
             created_at=iso(now),
         )
+        actions += history.set_cover(entry)
     succeeded = [attempt for attempt in ledger.attempts(image.reuse_key) if attempt.status == ledger.SUCCEEDED]
     with TransactWrite(connection=connection()) as transaction:
         transaction.delete(image, condition=Image.product_id.exists())
-        transaction.update(product, actions=actions)
+        transaction.update(product, actions=actions, condition=history.unchanged(product))
         for attempt in succeeded:
             transaction.update(
                 attempt,
@@ -340,7 +348,3 @@ def _withdraw(product_id: str, image_id: str, now: datetime) -> None:
             )
         if entry is not None:
             transaction.save(entry)
-
-
-def _fingerprint_id(image_id: str) -> str:
-    return f"bytes#{image_id}"

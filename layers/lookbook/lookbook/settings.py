@@ -20,7 +20,8 @@ Names = Annotated[list[str], BeforeValidator(lambda value: [name for name in _sp
 class Settings(BaseModel):
     """What every function gets; functions with more extend it. Field names are the variables' names in lower case."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # A function validates one of these classes, once: the others' schemas are not built.
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     bucket: str
     library_table: str

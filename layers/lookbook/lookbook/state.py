@@ -11,7 +11,7 @@ MethodName = Literal["catvton", "fashn", "openai"]
 
 
 class _State(BaseModel):
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), defer_build=True)
 
 
 class ModelPhoto(_State):
@@ -26,6 +26,8 @@ class RunContext(_State):
     """What every step needs to know of its run."""
 
     run_id: str
+    requested_at: str = Field(default="", description="When it was asked for: of two new covers the later one counts.")
+    started_by: str = ""
     plan: bool = Field(default=False, description="Only say what would be done.")
     variants: int
     reuse: bool
@@ -53,6 +55,7 @@ class Item(_State):
     image_url: str = Field(description="Empty if the product has no picture.")
     garment: Literal["upper", "lower", "overall", ""] = Field(description="Empty if nothing says that it is one.")
     method: MethodName
+    prompt: str = Field(default="", description="What to ask for in words; empty: what the method asks by itself.")
     in_flight: bool = Field(default=False, description="Jobs of it are paid for and not fetched yet.")
     unrecorded: int = Field(default=0, description="Passes in which its child ended without a record.")
 

@@ -6,11 +6,12 @@ A store's credentials are one secret, written by the API and read by Publish alo
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pynamodb.exceptions import DoesNotExist, TransactWriteError, UpdateError
 from pynamodb.transactions import TransactWrite
 
+from lookbook import shapes
 from lookbook.errors import ConflictError, NotFoundError
 from lookbook.options import STORE_ID
 from lookbook.runs import dollars
@@ -146,7 +147,7 @@ def map_product(usage: Usage | None, store_id: str, product_id: str, shop_produc
     return mapped
 
 
-def show(store: Store) -> dict[str, Any]:
+def show(store: Store) -> shapes.Store:
     """Return a store as the API answers it: never its credentials. US dollars, seconds."""
     generated, reused = int(store.images_generated or 0), int(store.images_reused or 0)
     return {
@@ -165,7 +166,7 @@ def show(store: Store) -> dict[str, Any]:
     }
 
 
-def show_usage(usage: Usage) -> dict[str, Any]:
+def show_usage(usage: Usage) -> shapes.Usage:
     """Return a usage as the API answers it."""
     return {
         "product_id": usage.product_id,
@@ -175,7 +176,7 @@ def show_usage(usage: Usage) -> dict[str, Any]:
         "reason": usage.reason,
         "mapped_at": usage.mapped_at,
         "synced_at": usage.synced_at,
-        "images": [dict(entry) for entry in usage.media or []],
+        "images": list(usage.media or []),
     }
 
 
@@ -188,9 +189,9 @@ def publishings(run_id: str) -> list[Publishing]:
     return [each for each in found if isinstance(each, Publishing)]
 
 
-def show_publishing(each: Publishing) -> dict[str, Any]:
+def show_publishing(each: Publishing) -> shapes.RunInStore:
     """Return a run's progress with a store as the API answers it."""
-    counts = {name: int(getattr(each, name) or 0) for name in COUNTED}
+    counts = cast("shapes.StoreCounts", {name: int(getattr(each, name) or 0) for name in COUNTED})
     return {
         "store_id": each.store_id,
         "done": each.finished_at is not None,

@@ -34,6 +34,7 @@ ALL_RUNS = "runs"
 # What pynamodb tells as the cause of an error when a write's condition did not hold.
 CONDITION_FAILED = "ConditionalCheckFailedException"
 ALL_STORES = "all#stores"  # no product's id: those have no #
+UPLOAD = "upload"  # an image's method
 HOTMART = "all#hotmart"
 NOTES = "~note#"  # after all else of a product, so that who needs no notes can leave them unread
 
@@ -172,13 +173,18 @@ class Image(LibraryItem, discriminator="image"):
 
 
 class Note(LibraryItem, discriminator="note"):
-    """A text on a product; `sort_key` is ~note#<note_id>, which sorts by time. `text` is as it was typed."""
+    """A text on a product; `sort_key` is ~note#<note_id>, which sorts by time. `text` is as it was typed.
+
+    One that was deleted is shown nowhere.
+    """
 
     text = UnicodeAttribute()
     author = UnicodeAttribute()
     created_at = UnicodeAttribute()
     edited_at = UnicodeAttribute(null=True)
     edited_by = UnicodeAttribute(null=True)
+    deleted_at = UnicodeAttribute(null=True)
+    deleted_by = UnicodeAttribute(null=True)
 
 
 class Usage(LibraryItem, discriminator="usage"):
@@ -505,6 +511,7 @@ class Upload(RunsItem, discriminator="upload"):
     reason = UnicodeAttribute(null=True)
     image_id = UnicodeAttribute(null=True)
     created_at = UnicodeAttribute()
+    arrived_at = UnicodeAttribute(null=True)
 
 
 def bind(settings: Settings) -> None:

@@ -21,12 +21,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from local.standins.shop import price
+from local.standins.shop import kept, price
 from local.standins.shop.faults import ShopControl, ShopFault, called
 from local.standins.shop.fields import Call
 from local.standins.shop.pictures import MOST_BYTES, BadPictureError, Store
 from local.standins.shop.schema import SCHEMA, read_query
-from local.standins.shop.state import MediaImage, NewPicture, NewShop, Product, Shop
+from local.standins.shop.state import MediaImage, NewPicture, NewShop, Product, Shop, settle
 
 API_VERSION = "2026-10"
 
@@ -47,6 +47,12 @@ class Shops:
         self.control = ShopControl()
         self._store = store
         self._shops: dict[str, Shop] = {}
+
+    def add(self, shop: Shop) -> None:
+        self._shops[shop.domain] = shop
+
+    def all(self) -> list[Shop]:
+        return list(self._shops.values())
 
     def routes(self) -> list[Route]:
         shop, product, picture = "/_shops/{shop}", "/products/{product:int}", "/media/{picture:int}"
@@ -159,7 +165,7 @@ class Shops:
         shop = Shop(new, f"{request.base_url}{new.shop}", self._store)
         for product in new.products:
             await shop.add_product(product)
-        self._shops[shop.domain] = shop
+        self.add(shop)
         return JSONResponse(look(shop), 201)
 
     async def _look(self, request: Request) -> Response:
@@ -278,15 +284,27 @@ def _to_json(_: Request, error: Exception) -> Response:
     return JSONResponse({"errors": str(error)}, 400)
 
 
-def application() -> Starlette:
-    """Return the stand-in as an ASGI application, without a shop."""
-    folder = tempfile.TemporaryDirectory(prefix="shops-")
+def application(folder: Path | None = None, url: str = "") -> Starlette:
+    """Return the stand-in as an ASGI application, without a shop, or with those that it left in `folder`.
+
+    `url` is where those are served now.
+    """
+    scratch = tempfile.TemporaryDirectory(prefix="shops-")
+    store = Store(folder or Path(scratch.name))
+    shops = Shops(store)
+    file = folder / "shops.json" if folder else None
+    if folder and file:
+        folder.mkdir(parents=True, exist_ok=True)
+        for shop in kept.load(file, url, store) if file.exists() else ():
+            shops.add(shop)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        with folder:
+        with scratch:
             yield
+            if file:
+                await settle()
+                kept.save(shops.all(), file)
 
     errors = (HTTPException, GraphQLError, BadPictureError, ValueError)
-    shops = Shops(Store(Path(folder.name)))
     return Starlette(routes=shops.routes(), exception_handlers=dict.fromkeys(errors, _to_json), lifespan=lifespan)

@@ -37,8 +37,11 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def file(self, name: str) -> Path:
+        return self._folder / name
+
     def put(self, data: bytes) -> Path:
-        file = self._folder / sha256(data).hexdigest()
+        file = self.file(sha256(data).hexdigest())
         if not file.exists():
             file.write_bytes(data)
         return file

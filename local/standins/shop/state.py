@@ -6,7 +6,6 @@ Fields of GraphQL that are not in `fields.py` are answered by attributes and met
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 import uuid
 from collections import Counter
@@ -23,9 +22,21 @@ from local.standins.shop.price import Bucket
 from local.standins.shop.schema import page
 
 REORDER_SECONDS = 0.2  # a reorder happens so long after its mutation was answered
+SETTLE_SECONDS = 5.0  # that what was begun has at the end
 
-_numbers = itertools.count(8_000_000_000_001)
+_last_number = [8_000_000_000_000]
 _tasks: set[asyncio.Task[None]] = set()
+
+
+def _number() -> int:
+    _last_number[0] += 1
+    return _last_number[0]
+
+
+def count_from(number: int) -> int:
+    """Give out only numbers after this one, and after those that were given out; return the last that was."""
+    _last_number[0] = max(number, _last_number[0])
+    return _last_number[0]
 
 
 class Settings(BaseModel, extra="forbid"):
@@ -57,7 +68,7 @@ class NewVariant(BaseModel, extra="forbid"):
 
 
 class NewProduct(BaseModel, extra="forbid"):
-    id: int = Field(default_factory=lambda: next(_numbers))
+    id: int = Field(default_factory=_number)
     title: str
     handle: str = ""
     variants: list[NewVariant] = [NewVariant()]
@@ -84,7 +95,7 @@ class MediaImage:
     content: Content | None = None
     failure: BadPictureError | None = None
     filename: str | None = None
-    id: str = field(default_factory=lambda: f"gid://shopify/MediaImage/{next(_numbers)}")
+    id: str = field(default_factory=lambda: f"gid://shopify/MediaImage/{_number()}")
     created_at: float = field(default_factory=time.time)
     media_content_type: ClassVar[str] = "IMAGE"
 
@@ -269,3 +280,9 @@ def later(work: Coroutine[Any, Any, None]) -> None:
     task = asyncio.create_task(work)
     _tasks.add(task)  # the event loop itself does not keep it
     task.add_done_callback(_tasks.discard)
+
+
+async def settle() -> None:
+    """Wait for what is done in the background."""
+    if _tasks:
+        await asyncio.wait(_tasks, timeout=SETTLE_SECONDS)

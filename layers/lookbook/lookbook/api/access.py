@@ -1,37 +1,39 @@
-"""Who may do what: everyone signed in reads, the group `editors` writes."""
+"""Who may do what: everyone signed in reads, the group `editors` does everything else."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 
-from aws_lambda_powertools.event_handler.exceptions import ServiceError
+from lookbook.api.http import HttpError
 
 if TYPE_CHECKING:
-    from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
-    from aws_lambda_powertools.event_handler.middlewares import NextMiddleware
+    from lookbook.api.http import Request, Route
+
+EDITORS = "editors"
 
 
-def claims(app: Any) -> dict[str, Any]:
-    """Return the verified claims of the caller's token; API Gateway has checked it before we are called."""
-    authorizer = app.current_event.request_context.authorizer
-    return dict(authorizer.jwt_claim) if authorizer is not None else {}
+def check(route: Route, request: Request) -> None:
+    """Raise HttpError 401 or 403 unless the request's sender may use the route."""
+    if route.is_public:
+        return
+    if not request.claims:  # API Gateway lets no such request through to us
+        raise HttpError(HTTPStatus.UNAUTHORIZED, "Sign in first.")
+    if route.method != "GET" and EDITORS not in groups(request):
+        raise HttpError(
+            HTTPStatus.FORBIDDEN, "Only members of the group editors may do this; ask whoever runs this Lookbook."
+        )
 
 
-def groups(app: Any) -> set[str]:
-    """Return the caller's groups. API Gateway passes a list as text: `[editors admins]`."""
-    told = claims(app).get("cognito:groups") or []
+def groups(request: Request) -> set[str]:
+    """Return the sender's groups. API Gateway passes a list as text: `[editors admins]`."""
+    told = request.claims.get("cognito:groups") or []
     return set(told.strip("[]").replace(",", " ").split()) if isinstance(told, str) else {str(name) for name in told}
 
 
-def user(app: Any) -> str:
-    told = claims(app)
+def user(request: Request) -> str:
+    """Return the name by which what the sender does is written down: the e-mail address, if the token has one."""
+    told = request.claims
     return str(
         told.get("email") or told.get("cognito:username") or told.get("username") or told.get("sub") or "unknown"
     )
-
-
-def editors_only(app: APIGatewayHttpResolver, next_middleware: NextMiddleware) -> Response[Any]:
-    """Middleware of every route that writes."""
-    if "editors" not in groups(app):
-        raise ServiceError(403, "Only members of the group editors may do this; ask whoever runs this Lookbook.")
-    return next_middleware(app)

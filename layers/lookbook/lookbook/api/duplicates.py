@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-from aws_lambda_powertools.event_handler.api_gateway import Router
-from aws_lambda_powertools.event_handler.openapi.params import Query
-
-from lookbook import aws, duplicates, library
+from lookbook import aws, duplicates, library, shapes
 from lookbook.api import cursor as cursors
 from lookbook.api.config import settings
+from lookbook.api.http import Router
+from lookbook.api.parameters import Cursor, Limit
 from lookbook.api.products import URL_SECONDS
 from lookbook.duplicates import Member, SourcePicture
 from lookbook.errors import InputError
@@ -20,12 +17,9 @@ router = Router()
 # Of a group, so many with images are shown and so many without: an answer may have 6 MB, and a link has 1.5 KB of it.
 MOST_SHOWN = 10
 
-Limit = Annotated[int, Query(ge=1, le=100)]
-Cursor = Annotated[str | None, Query(max_length=2000)]
-
 
 @router.get("/api/duplicates", summary="List near-duplicates", tags=["products"])
-def list_duplicates(limit: Limit = 20, cursor: Cursor = None) -> dict[str, Any]:
+def list_duplicates(limit: Limit = 20, cursor: Cursor = None) -> shapes.Duplicates:
     """Groups of products whose source pictures are the same or nearly; first those where images could be shared.
 
     These are groups in which some product has images and another has none. Then larger groups come first. A group's
@@ -82,7 +76,7 @@ def _rank(group: list[Member], known: dict[str, Product]) -> Rank:
     return not shareable, -len(group), first.product_id
 
 
-def _show(group: list[Member], known: dict[str, Product]) -> dict[str, Any]:
+def _show(group: list[Member], known: dict[str, Product]) -> shapes.Lookalikes:
     having = [member for member in group if known[member.product_id].variants]
     lacking = group[len(having) :]
     shown = having[:MOST_SHOWN] + lacking[:MOST_SHOWN]
@@ -92,7 +86,7 @@ def _show(group: list[Member], known: dict[str, Product]) -> dict[str, Any]:
     }
 
 
-def _show_member(member: Member, product: Product) -> dict[str, Any]:
+def _show_member(member: Member, product: Product) -> shapes.Lookalike:
     return {
         "product_id": product.product_id,
         "title": product.title,

@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import NotRequired
 
-from aws_lambda_powertools.event_handler import Response
+from typing_extensions import TypedDict
+
+from lookbook.api.http import Answer
+
+PROBLEM = "application/problem+json"
 
 
-def problem(status: HTTPStatus, detail: str, errors: list[dict[str, str]] | None = None) -> Response[str]:
+class ProblemPart(TypedDict):
+    """A part of the request that is wrong, and what is wrong with it."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(TypedDict):
+    """Why a request was not answered as it was meant to be: `detail` says it in plain words."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: NotRequired[list[ProblemPart]]
+
+
+def problem(
+    status: HTTPStatus,
+    detail: str,
+    errors: Sequence[Mapping[str, str]] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Answer[Problem]:
     """Return the answer for an error; `errors` point at the parts of the request that are wrong."""
-    body: dict[str, Any] = {"type": "about:blank", "title": status.phrase, "status": int(status), "detail": detail}
+    body: Problem = {"type": "about:blank", "title": status.phrase, "status": int(status), "detail": detail}
     if errors:
-        body["errors"] = errors
-    return Response(status_code=int(status), content_type="application/problem+json", body=json.dumps(body))
+        body["errors"] = [{"pointer": each["pointer"], "detail": each["detail"]} for each in errors]
+    return Answer(status, body, PROBLEM, headers or {})

@@ -1,77 +1,108 @@
-"""Products: list them, look at one and at its images."""
+"""Products: list them, search them, look at one and at its images, tag it."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from aws_lambda_powertools.event_handler.api_gateway import Router
-from aws_lambda_powertools.event_handler.openapi.params import Path, Query
+from pydantic import Field
 
-from lookbook import aws, library, stores
+from lookbook import aws, library, notes, search, shapes, stores
 from lookbook.api import cursor as cursors
 from lookbook.api.config import settings
-from lookbook.errors import NotFoundError
+from lookbook.api.http import JsonBody, Router, example
+from lookbook.api.parameters import Cursor, Limit, ProductId
+from lookbook.errors import InputError
 from lookbook.runs import dollars
-from lookbook.tables import ALL_PRODUCTS, Image, Product, Usage
+from lookbook.tables import ALL_PRODUCTS, PRODUCT, Note, Product
 
 router = Router()
 
 URL_SECONDS = 3600
 KEY = {"updated_at", "product_id", "sort_key"}
 
-ProductId = Annotated[str, Path(min_length=1, max_length=128)]
-Limit = Annotated[int, Query(ge=1, le=100)]
-Cursor = Annotated[str | None, Query(max_length=2000)]
 Source = Literal["cj", "shopify", "hotmart", "scrape"]
+Sought = Annotated[
+    str | None,
+    Field(
+        max_length=200,
+        description="Words; found is what has, in title, id or tags, words that begin with each of them.",
+        examples=["linen shirt"],
+    ),
+]
+Tag = Annotated[str, Field(min_length=1, max_length=50, pattern=r"\S")]
 
 
-@router.get("/api/products", summary="List products", tags=["products"])
+class Tags(JsonBody):
+    """A product's tags: these and no others. Upper and lower case are one tag."""
+
+    model_config = example(tags=["summer"])
+
+    tags: list[Tag] = Field(max_length=50)
+
+
+@router.get("/api/products", summary="List or search products", tags=["products"])
 def list_products(
-    source: Annotated[Source | None, Query()] = None, limit: Limit = 20, cursor: Cursor = None
-) -> dict[str, Any]:
-    """Products, newest change first; of one source, or of all."""
+    source: Source | None = None, q: Sought = None, limit: Limit = 20, cursor: Cursor = None
+) -> shapes.Products:
+    """Products, newest change first; of one source, or of all.
+
+    With `q` they come by the word that was found, and a page may be short of `limit` before the last.
+    """
+    if q is not None:
+        return _search(q, source, limit, cursor)
     if source is None:
         start = cursors.decode_key(cursor, {"listing": ALL_PRODUCTS}, KEY)
         page = Product.by_time.query(ALL_PRODUCTS, scan_index_forward=False, limit=limit, last_evaluated_key=start)
     else:
         start = cursors.decode_key(cursor, {"source": source}, KEY)
         page = Product.by_source.query(source, scan_index_forward=False, limit=limit, last_evaluated_key=start)
-    found = [_show(product) for product in page if isinstance(product, Product)]
+    found = [show(product) for product in page if isinstance(product, Product)]
     return {"products": found, "cursor": cursors.encode(page.last_evaluated_key if len(found) == limit else None)}
 
 
-@router.get("/api/products/<product_id>", summary="Look at a product", tags=["products"])
-def get_product(product_id: ProductId) -> dict[str, Any]:
-    """A product, its images, and in which stores they are used: one Query."""
-    product, images, usages = _page(product_id)
+def _search(text: str, source: str | None, limit: int, cursor: str | None) -> shapes.Products:
+    start = cursors.decode(cursor)
+    if start is not None and not (isinstance(start, str) and search.goes_on(text, start)):
+        raise InputError(cursors.FORGED)
+    ids, more = search.find(text, limit, start)
+    found = {each.product_id: each for each in Product.batch_get([(each, PRODUCT) for each in ids])} if ids else {}
+    products = [found[each] for each in ids if each in found and source in (None, found[each].source)]
+    return {"products": [show(product) for product in products], "cursor": cursors.encode(more)}
+
+
+@router.get("/api/products/{product_id}", summary="Look at a product", tags=["products"])
+def get_product(product_id: ProductId) -> shapes.ProductPage:
+    """A product, its images but the hidden ones, in which stores they are used, and its notes: one Query."""
+    page = library.whole_page(product_id)
+    product = page.product
     return {
-        **_show(product),
-        "image_list": [_show_image(image) for image in images],
-        "usages": [stores.show_usage(usage) for usage in usages],
+        **show(product),
+        "description": product.description,
+        "price": product.price,
+        "source_status": product.source_status,
+        "source_deleted_at": product.source_deleted_at,
+        "image_list": [show_image(image, product) for image in page.images if not image.hidden_at],
+        "usages": [stores.show_usage(usage) for usage in page.usages],
+        "notes": [show_note(note) for note in page.notes],
+        "more_notes": page.more_notes,
     }
 
 
-@router.get("/api/products/<product_id>/images", summary="List a product's images", tags=["products"])
-def get_images(product_id: ProductId) -> dict[str, Any]:
-    """A product's images with links that work for an hour."""
-    _, images, _ = _page(product_id)
-    return {"images": [_show_image(image) for image in images]}
+@router.put("/api/products/{product_id}/tags", summary="Tag a product", tags=["products"])
+def set_tags(product_id: ProductId, given: Tags) -> shapes.Product:
+    """Give a product these tags in the place of those it had."""
+    tags = {tag.strip().casefold(): tag.strip() for tag in reversed(given.tags)}
+    return show(library.set_tags(product_id, list(reversed(tags.values()))))
 
 
-def _page(product_id: str) -> tuple[Product, list[Image], list[Usage]]:
-    product, images, usages = library.product_page_with_usages(product_id)
-    if product is None:
-        raise NotFoundError(f"The library has no product {product_id}.")
-    return product, images, usages
-
-
-def _url(image_id: str) -> str:
-    told = settings()
-    where = {"Bucket": told.bucket, "Key": library.image_key(image_id)}
+def url_of(image_id: str) -> str:
+    """Return a link to an image's bytes that works for an hour."""
+    where = {"Bucket": settings().bucket, "Key": library.image_key(image_id)}
     return aws.s3().generate_presigned_url("get_object", Params=where, ExpiresIn=URL_SECONDS)
 
 
-def _show(product: Product) -> dict[str, Any]:
+def show(product: Product) -> shapes.Product:
+    """Return a product as lists show it."""
     variants = sorted(int(variant) for variant in product.variants or ())
     return {
         "product_id": product.product_id,
@@ -79,15 +110,17 @@ def _show(product: Product) -> dict[str, Any]:
         "category": product.category,
         "source": product.source,
         "cover_image_id": product.cover_image_id,
-        "cover_url": _url(product.cover_image_id) if product.cover_image_id else None,
+        "cover_url": url_of(product.cover_image_id) if product.cover_image_id else None,
         "image_count": len(variants),
         "variants": variants,
+        "tags": [str(tag) for tag in product.tags or ()],
         "created_at": product.created_at,
         "updated_at": product.updated_at,
     }
 
 
-def _show_image(image: Image) -> dict[str, Any]:
+def show_image(image: Any, product: Product) -> shapes.Image:
+    """Return an image of a product; `image` is an Image, some of whose attributes PynamoDB's types call never null."""
     return {
         "image_id": image.image_id,
         "variant": int(image.variant),
@@ -95,12 +128,28 @@ def _show_image(image: Image) -> dict[str, Any]:
         "model_photo": image.model_photo,
         "model_version": image.model_version,
         "licence": image.licence,
+        "prompt": image.prompt,
+        "stars": int(image.stars) if image.stars else None,
+        "hidden": bool(image.hidden_at),
+        "is_cover": image.image_id == product.cover_image_id,
         "width": int(image.width),
         "height": int(image.height),
         "bytes": int(image.size),
-        "url": _url(image.image_id),
+        "url": url_of(image.image_id),
         "created_at": image.created_at,
         "run_id": image.run_id,
         "cost_usd": dollars(image.cost_microusd),
         "seconds": image.work_ms / 1000,
+    }
+
+
+def show_note(note: Note) -> shapes.Note:
+    """Return a note as it was typed."""
+    return {
+        "note_id": notes.id_of(note),
+        "note": note.text,
+        "author": note.author,
+        "created_at": note.created_at,
+        "edited_at": note.edited_at,
+        "edited_by": note.edited_by,
     }

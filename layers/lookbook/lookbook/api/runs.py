@@ -6,19 +6,17 @@ import json
 import re
 from collections.abc import Iterator
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.event_handler.api_gateway import Router
-from aws_lambda_powertools.event_handler.openapi.params import Path, Query
-from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
-from botocore.exceptions import BotoCoreError, ClientError
-from pydantic import BaseModel, ConfigDict, Field
+from botocore.exceptions import ClientError
+from pydantic import Field
 
-from lookbook import aws, budget, ledger, plan, runs, stores
+from lookbook import aws, budget, ledger, pipeline, plan, runs, shapes, stores
 from lookbook.api import cursor as cursors
-from lookbook.api.access import editors_only, user
+from lookbook.api.access import user
 from lookbook.api.config import settings
+from lookbook.api.http import Answer, JsonBody, Request, Router, example
+from lookbook.api.parameters import Cursor, Limit, RunId
 from lookbook.errors import ConflictError, InputError
 from lookbook.logging import logger
 from lookbook.options import RunOptions
@@ -31,35 +29,41 @@ UPLOAD_SECONDS = 3600
 NOT_STARTED_SECONDS = 600
 MOST_UPLOAD_BYTES = 2 * 1024**3
 
-RunId = Annotated[str, Path(pattern=runs.RUN_ID.pattern)]
-Limit = Annotated[int, Query(ge=1, le=100)]
-Cursor = Annotated[str | None, Query(max_length=2000)]
 ItemStatus = Literal[
     "reused", "linked", "generated", "planned", "rejected", "failed", "blocked", "deferred", "over_budget", "pending"
 ]
 
 
-STARTED: dict[int, OpenAPIResponse] = {
-    202: {"description": "The run, which has been started."},
-    201: {"description": "The run, and the presigned POST that will start it."},
-}
+Started = Answer[shapes.Run] | Answer[shapes.AwaitedRun]
+STARTED: dict[int, Any] = {HTTPStatus.ACCEPTED: shapes.Run, HTTPStatus.CREATED: shapes.AwaitedRun}
 
 
-class NewRun(BaseModel):
+class NewRun(JsonBody):
     """A scrape to run: its text (`scrape`, up to about 1 MB), or `upload: true` to learn where to put more."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = example(
+        name="summer.json",
+        scrape=[
+            {
+                "product_id": "CJ12345678",
+                "title": "Linen Summer Dress",
+                "category": "Women's Clothing > Dresses",
+                "image": "https://pictures.example.com/dress.jpg",
+            }
+        ],
+        options={"variants": 3, "max_cost_usd": 5.0},
+    )
 
     name: str = Field(min_length=1, max_length=200, description="What to call the run, such as the file's name.")
     scrape: str | list[Any] | dict[str, Any] | None = Field(None, description="The scrape: JSON, or a file's text.")
     upload: bool = Field(False, description="Answer with a presigned POST instead; the upload starts the run.")
-    options: RunOptions = RunOptions()
+    options: RunOptions = Field(default_factory=RunOptions)
 
 
-class Retry(BaseModel):
+class Retry(JsonBody):
     """What may differ from the run that is retried."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = example(max_cost_usd=5.0)
 
     max_cost_usd: float | None = Field(None, gt=0, le=100_000, description="A budget; by default as much as before.")
 
@@ -69,19 +73,19 @@ def _bucket() -> str:
     return told.bucket
 
 
-@router.post("/api/runs", summary="Start a run", responses=STARTED, middlewares=[editors_only], tags=["runs"])
-def start_run(new: NewRun) -> Response[dict[str, Any]]:
+@router.post("/api/runs", summary="Start a run", statuses=STARTED, errors=[404], tags=["runs"])
+def start_run(new: NewRun, request: Request) -> Started:
     """Start a run: 202 with the run, or 201 with where to upload the scrape."""
-    return _start(new, runs.SCRAPE)
+    return _start(new, runs.SCRAPE, user(request))
 
 
-@router.post("/api/runs/plan", summary="Plan a run", responses=STARTED, middlewares=[editors_only], tags=["runs"])
-def plan_run(new: NewRun) -> Response[dict[str, Any]]:
+@router.post("/api/runs/plan", summary="Plan a run", statuses=STARTED, errors=[404], tags=["runs"])
+def plan_run(new: NewRun, request: Request) -> Started:
     """Say what a run would do and cost, without doing it: 202 with a run that ends `planned`, or 201 as for a run."""
-    return _start(new, runs.PLAN)
+    return _start(new, runs.PLAN, user(request))
 
 
-def _start(new: NewRun, purpose: str) -> Response[dict[str, Any]]:
+def _start(new: NewRun, purpose: str, started_by: str) -> Started:
     if new.upload == (new.scrape is not None):
         raise InputError("Give either a scrape or upload: true.")
     told = settings()
@@ -91,7 +95,7 @@ def _start(new: NewRun, purpose: str) -> Response[dict[str, Any]]:
     status = runs.AWAITING_UPLOAD if new.upload else runs.RUNNING
     given = new.options.model_dump(exclude_unset=True)
     run = runs.create(
-        run_id, name=new.name, purpose=purpose, status=status, options=given, started_by=user(router), now=moment
+        run_id, name=new.name, purpose=purpose, status=status, options=given, started_by=started_by, now=moment
     )
     logger.info("run created", extra={"run_id": run_id, "upload": new.upload})
     if new.upload:
@@ -101,34 +105,21 @@ def _start(new: NewRun, purpose: str) -> Response[dict[str, Any]]:
             Conditions=[["content-length-range", 1, MOST_UPLOAD_BYTES]],
             ExpiresIn=UPLOAD_SECONDS,
         )
-        return Response(HTTPStatus.CREATED, "application/json", {"run": runs.show(run), "upload": post})
-    text = new.scrape if isinstance(new.scrape, str) else json.dumps(new.scrape)
-    return execute(run, text.encode())
-
-
-def execute(run: Run, scrape: bytes | None) -> Response[dict[str, Any]]:
-    """Hand a run to the pipeline, with its scrape or mapping, if it has one."""
-    told = settings()
-    key = f"runs/{run.run_id}/scrape" if scrape is not None else ""
-    try:
-        if scrape is not None:
-            aws.s3().put_object(Bucket=told.bucket, Key=key, Body=scrape)
-        aws.step_functions().start_execution(
-            stateMachineArn=told.pipeline_arn,
-            name=run.run_id,
-            input=json.dumps({"run_id": run.run_id, "name": run.name, "key": key}),
+        return Answer[shapes.AwaitedRun](
+            HTTPStatus.CREATED, {"run": runs.show(run), "upload": {"url": post["url"], "fields": post["fields"]}}
         )
-    except (ClientError, BotoCoreError):
-        run.status, run.reason, run.finished_at = runs.FAILED, "It could not be started. Start it again.", iso(now())
-        run.save(Run.execution_arn.does_not_exist())
-        raise
-    return Response(HTTPStatus.ACCEPTED, "application/json", runs.show(run))
+    text = new.scrape if isinstance(new.scrape, str) else json.dumps(new.scrape)
+    return Answer(HTTPStatus.ACCEPTED, execute(run, text.encode()))
 
 
-@router.post(
-    "/api/runs/<run_id>/retry", summary="Retry a run", responses=STARTED, middlewares=[editors_only], tags=["runs"]
-)
-def retry_run(run_id: RunId, retry: Retry) -> Response[dict[str, Any]]:
+def execute(run: Run, scrape: bytes | None) -> shapes.Run:
+    """Hand a run to the pipeline, with its scrape or mapping, if it has one, and return it as the API shows it."""
+    pipeline.start(run, scrape, settings())
+    return runs.show(run)
+
+
+@router.post("/api/runs/{run_id}/retry", summary="Retry a run", status=202, errors=[409], tags=["runs"])
+def retry_run(run_id: RunId, retry: Retry, request: Request) -> shapes.Run:
     """Start a run of what this one left undone (failed, deferred, over budget); what was paid for is fetched."""
     old = _as_it_is(run_id)
     if old.finished_at is None:
@@ -152,7 +143,7 @@ def retry_run(run_id: RunId, retry: Retry) -> Response[dict[str, Any]]:
         retry_of=old,
         status=runs.RUNNING,
         options=options,
-        started_by=user(router),
+        started_by=user(request),
         now=moment,
     )
     logger.info("run retried", extra={"run_id": run.run_id, "retry_of": old.run_id})
@@ -183,22 +174,20 @@ def _has_stores(run: Run) -> bool:
     return run.purpose in runs.STORE_ACTIONS or bool((run.options or {}).get("stores"))
 
 
-@router.post(
-    "/api/runs/<run_id>/stop", summary="Stop a run", responses=STARTED, middlewares=[editors_only], tags=["runs"]
-)
-def stop_run(run_id: RunId) -> Response[dict[str, Any]]:
+@router.post("/api/runs/{run_id}/stop", summary="Stop a run", status=202, errors=[409], tags=["runs"])
+def stop_run(run_id: RunId, request: Request) -> shapes.Run:
     """Let a run submit nothing more. What is paid for is fetched and kept; the rest can be retried."""
     run = _as_it_is(run_id)
     if run.finished_at is not None:
         raise ConflictError(f"The run has ended already: {run.status}.")
-    budget.stop(run.run_id, budget.DEFERRED, f"The run was stopped by {user(router)}.")
+    budget.stop(run.run_id, budget.DEFERRED, f"The run was stopped by {user(request)}.")
     run.stop_reason = budget.look(run.run_id).stop_reason
     logger.info("run stopped", extra={"run_id": run.run_id})
-    return Response(HTTPStatus.ACCEPTED, "application/json", runs.show(run))
+    return runs.show(run)
 
 
-@router.get("/api/runs/<run_id>/ledger", summary="List a run's paid attempts", tags=["runs"])
-def list_ledger(run_id: RunId, limit: Limit = 50, cursor: Cursor = None) -> dict[str, Any]:
+@router.get("/api/runs/{run_id}/ledger", summary="List a run's paid attempts", tags=["runs"])
+def list_ledger(run_id: RunId, limit: Limit = 50, cursor: Cursor = None) -> shapes.Ledger:
     """What the run has bought: an entry for each paid attempt, failed ones too. US dollars, seconds."""
     run = runs.get(run_id)
     start = cursors.decode_key(cursor, {"paid_by": run.run_id}, {"run_id", "sort_key"})
@@ -212,7 +201,7 @@ def _safe(name: str) -> str:
 
 
 @router.get("/api/runs", summary="List runs", tags=["runs"])
-def list_runs(limit: Limit = 20, cursor: Cursor = None) -> dict[str, Any]:
+def list_runs(limit: Limit = 20, cursor: Cursor = None) -> shapes.Runs:
     """All runs, newest first."""
     start = cursors.decode_key(cursor, {"listing": ALL_RUNS}, {"run_id", "sort_key"})
     page = Run.by_time.query(ALL_RUNS, scan_index_forward=False, limit=limit, last_evaluated_key=start)
@@ -220,8 +209,8 @@ def list_runs(limit: Limit = 20, cursor: Cursor = None) -> dict[str, Any]:
     return {"runs": found, "cursor": cursors.encode(page.last_evaluated_key if len(found) == limit else None)}
 
 
-@router.get("/api/runs/<run_id>", summary="Look at a run", tags=["runs"])
-def get_run(run_id: RunId) -> dict[str, Any]:
+@router.get("/api/runs/{run_id}", summary="Look at a run", tags=["runs"])
+def get_run(run_id: RunId) -> shapes.RunPage:
     """A run with its counts; while it is running, with its progress.
 
     `stores` has what it has done in each store so far; `phase` is `publishing` when that is all that is left.
@@ -232,7 +221,7 @@ def get_run(run_id: RunId) -> dict[str, Any]:
     return {**runs.show(run, progress), "phase": run.phase, "stores": shown}
 
 
-def _looked_at(run_id: str) -> tuple[Run, dict[str, int] | None]:
+def _looked_at(run_id: str) -> tuple[Run, shapes.Progress | None]:
     """Return a run as it stands, and how far it is while it is running."""
     run = runs.get(run_id)
     if run.status == runs.RUNNING:
@@ -269,7 +258,7 @@ def _as_it_is(run_id: str) -> Run:
     return run
 
 
-def _execution(run: Run) -> tuple[str | None, dict[str, int] | None]:
+def _execution(run: Run) -> tuple[str | None, shapes.Progress | None]:
     """Return how the run's execution ended (None while it has not), and how many products have come to an end."""
     client = aws.step_functions()
     arn = str(run.execution_arn)
@@ -291,10 +280,10 @@ def _execution(run: Run) -> tuple[str | None, dict[str, int] | None]:
     return None, {"done": ended, "total": int(run.to_do)} if run.to_do else None
 
 
-@router.get("/api/runs/<run_id>/items", summary="List a run's products", tags=["runs"])
+@router.get("/api/runs/{run_id}/items", summary="List a run's products", tags=["runs"])
 def list_items(
-    run_id: RunId, limit: Limit = 50, cursor: Cursor = None, status: Annotated[ItemStatus | None, Query()] = None
-) -> dict[str, Any]:
+    run_id: RunId, limit: Limit = 50, cursor: Cursor = None, status: ItemStatus | None = None
+) -> shapes.Items:
     """What became of each product, in the order of the scrape. With `status`, a page may be short before the last."""
     run = runs.get(run_id)
     offset = cursors.decode(cursor) or 0

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from aws_lambda_powertools.event_handler.api_gateway import Router
-
+from lookbook import shapes
 from lookbook.api.config import settings
+from lookbook.api.http import Router
 
 router = Router()
 
 
-@router.get("/sign-in", include_in_schema=False)
-def sign_in() -> dict[str, str]:
+@router.get("/sign-in", summary="Learn where to sign in", tags=["sign-in"], public=True)
+def sign_in() -> shapes.SignIn:
+    """The region and the app client of the Cognito user pool that gives out tokens; anyone may ask."""
     told = settings()
     return {"region": told.aws_region, "client_id": told.user_pool_client_id}

@@ -4,36 +4,27 @@ from __future__ import annotations
 
 import json
 import re
-from functools import cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-import boto3
-from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.event_handler.api_gateway import Router
-from aws_lambda_powertools.event_handler.exceptions import ServiceError
-from aws_lambda_powertools.event_handler.openapi.params import Path, Query
-from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr
 
-from lookbook import aws, mapping, match, runs, stores
+from lookbook import aws, runs, shapes, stores
 from lookbook.api import cursor as cursors
-from lookbook.api.access import editors_only, user
+from lookbook.api.access import user
 from lookbook.api.config import settings
+from lookbook.api.http import HttpError, JsonBody, Request, Router, example
+from lookbook.api.parameters import Cursor, Limit, RunId, StoreId
 from lookbook.api.products import URL_SECONDS
-from lookbook.api.runs import RunId, execute
+from lookbook.api.runs import execute
 from lookbook.errors import ConflictError, InputError, NotFoundError
 from lookbook.logging import logger
 from lookbook.options import STORE_ID
-from lookbook.sync import SyncOptions
 from lookbook.tables import Usage
 from lookbook.times import now
 
 if TYPE_CHECKING:
-    from mypy_boto3_lambda import LambdaClient
-
     from lookbook.tables import Store
 
 router = Router()
@@ -41,23 +32,13 @@ router = Router()
 MOST_MAPPING_BYTES = 4_000_000
 # With a status, a request looks at no more than so many of a store's usages; the cursor goes on from there.
 MOST_LOOKED_AT = 2000
-# Publish asks the shop once and has an answer within seconds; the API itself has 29.
-TEST_CONFIG = Config(connect_timeout=3, read_timeout=22, retries={"total_max_attempts": 1})
 
-StoreId = Annotated[str, Path(min_length=1, max_length=128)]
-Limit = Annotated[int, Query(ge=1, le=100)]
-Cursor = Annotated[str | None, Query(max_length=2000)]
 UsageStatus = Literal["mapped", "live", "failed", "unpublished", "removed"]
 
-ADDED: dict[int, OpenAPIResponse] = {201: {"description": "The store, without its credentials."}}
-STARTED: dict[int, OpenAPIResponse] = {202: {"description": "The run, which has been started."}}
+A_MAPPING = "CJ Product ID,Shopify Product ID\nCJ12345678,8123456789\n"
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-
-
-class Credentials(_Body):
+class Credentials(JsonBody):
     """Either an Admin API token, or the id and the secret of an app of the shop's organisation."""
 
     admin_token: SecretStr | None = Field(None, max_length=500, description="An Admin API access token.")
@@ -68,6 +49,8 @@ class Credentials(_Body):
 class NewStore(Credentials):
     """A Shopify shop, and the credentials to publish to it."""
 
+    model_config = example(store_id="summer-shop", domain="summer-shop.myshopify.com", admin_token="shpat_…")  # noqa: S106 - an example
+
     store_id: str = Field(max_length=128, description="What you call it: a-z, 0-9 and -, 32 characters at most.")
     domain: str = Field(max_length=300, description="The shop's own address, such as my-shop.myshopify.com.")
     name: str | None = Field(None, min_length=1, max_length=100, description="Its name; by default its id.")
@@ -76,25 +59,33 @@ class NewStore(Credentials):
 class ChangedStore(Credentials):
     """What to change of a store; the rest stays as it is."""
 
+    model_config = example(name="Summer shop")
+
     domain: str | None = Field(None, max_length=300)
     name: str | None = Field(None, min_length=1, max_length=100)
 
 
-class Mapping(_Body):
+class Mapping(JsonBody):
     """A CSV file's text, whose first line has `CJ Product ID` and `Shopify Product ID`; 4 MB at most."""
+
+    model_config = example(mapping=A_MAPPING)
 
     mapping: str
 
 
-class Sync(_Body):
+class Sync(JsonBody):
     """What to bring up to date: all that is mapped, only a mapping's products, or only those that have changed."""
+
+    model_config = example(changed=True)
 
     mapping: str | None = Field(None, description="A CSV file's text: map these products first, and publish only them.")
     changed: bool = Field(False, description="Only products that are not in the shop as the library has them.")
 
 
-class Unpublish(_Body):
+class Unpublish(JsonBody):
     """What to take out of the shop: some products' images, or those of all."""
+
+    model_config = example(products=["CJ12345678"])
 
     products: list[Annotated[str, Field(min_length=1, max_length=128)]] | None = Field(
         None, min_length=1, max_length=100
@@ -105,13 +96,13 @@ class Unpublish(_Body):
 
 
 @router.get("/api/stores", summary="List stores", tags=["stores"])
-def list_stores() -> dict[str, Any]:
+def list_stores() -> shapes.Stores:
     """All stores, by id."""
     return {"stores": [stores.show(store) for store in stores.every()]}
 
 
-@router.post("/api/stores", summary="Add a store", responses=ADDED, middlewares=[editors_only], tags=["stores"])
-def add_store(new: NewStore) -> Response[dict[str, Any]]:
+@router.post("/api/stores", summary="Add a store", status=201, errors=[409], tags=["stores"])
+def add_store(new: NewStore, request: Request) -> shapes.Store:
     """Add a store with its credentials; nothing ever shows those again. Try it with `POST …/test`."""
     if not STORE_ID.fullmatch(new.store_id):
         raise InputError("A store's id has a-z, 0-9 and - in it, 32 at most, and does not begin with a -.")
@@ -132,12 +123,12 @@ def add_store(new: NewStore) -> Response[dict[str, Any]]:
     kind, secret = credentials
     _keep_secret(new.store_id, secret)
     store = stores.put(new.store_id, name=new.name or new.store_id, domain=domain, credentials=kind, now=now())
-    logger.info("store added", extra={"store_id": new.store_id, "credentials": kind, "by": user(router)})
-    return Response(HTTPStatus.CREATED, "application/json", stores.show(store))
+    logger.info("store added", extra={"store_id": new.store_id, "credentials": kind, "by": user(request)})
+    return stores.show(store)
 
 
-@router.put("/api/stores/<store_id>", summary="Change a store", middlewares=[editors_only], tags=["stores"])
-def change_store(store_id: StoreId, changed: ChangedStore) -> dict[str, Any]:
+@router.put("/api/stores/{store_id}", summary="Change a store", errors=[409], tags=["stores"])
+def change_store(store_id: StoreId, changed: ChangedStore, request: Request) -> shapes.Store:
     """Change a store's name, domain or credentials; what is not given stays."""
     store = stores.get(store_id)
     domain = store.domain if changed.domain is None else domain_of(changed.domain)
@@ -157,12 +148,12 @@ def change_store(store_id: StoreId, changed: ChangedStore) -> dict[str, Any]:
         kind, secret = credentials
         _keep_secret(store_id, secret)
     store = stores.put(store_id, name=changed.name or store.name, domain=domain, credentials=kind, now=now())
-    logger.info("store changed", extra={"store_id": store_id, "credentials": kind, "by": user(router)})
+    logger.info("store changed", extra={"store_id": store_id, "credentials": kind, "by": user(request)})
     return stores.show(store)
 
 
-@router.delete("/api/stores/<store_id>", summary="Remove a store", middlewares=[editors_only], tags=["stores"])
-def remove_store(store_id: StoreId, keep_pictures: Annotated[bool, Query()] = False) -> dict[str, Any]:
+@router.delete("/api/stores/{store_id}", summary="Remove a store", errors=[409], tags=["stores"])
+def remove_store(store_id: StoreId, request: Request, keep_pictures: bool = False) -> shapes.Store:
     """Remove a store and its credentials, and return it; 409 while images are live in it, unless `keep_pictures`.
 
     What is mapped to it and live in it stays known: a store added with the same id finds it again.
@@ -178,30 +169,30 @@ def remove_store(store_id: StoreId, keep_pictures: Annotated[bool, Query()] = Fa
     # and not credentials that nobody knows of.
     _delete_secret(store_id)
     store.delete()
-    logger.info("store removed", extra={"store_id": store_id, "keep_pictures": keep_pictures, "by": user(router)})
+    logger.info("store removed", extra={"store_id": store_id, "keep_pictures": keep_pictures, "by": user(request)})
     return stores.show(store)
 
 
-@router.post("/api/stores/<store_id>/test", summary="Try a store out", middlewares=[editors_only], tags=["stores"])
-def test_store(store_id: StoreId) -> dict[str, Any]:
+@router.post("/api/stores/{store_id}/test", summary="Try a store out", errors=[502, 503], tags=["stores"])
+def test_store(store_id: StoreId) -> shapes.StoreTest:
     """Say whether the store can be published to: its shop's name, what its credentials may do, and what they lack."""
     stores.get(store_id)
     try:
-        answer = _lambda().invoke(
+        answer = aws.functions().invoke(
             FunctionName=settings().publish_function, Payload=json.dumps({"test": store_id}).encode()
         )
         told = json.loads(answer["Payload"].read())
     except (BotoCoreError, ClientError) as error:
         logger.warning("store not tried out", extra={"store_id": store_id, "reason": type(error).__name__})
-        raise ServiceError(
+        raise HttpError(
             HTTPStatus.SERVICE_UNAVAILABLE, "The shop could not be asked in time. Try it again in a moment."
         ) from error
     if answer.get("FunctionError") or not isinstance(told, dict):
         logger.error("store not tried out", extra={"store_id": store_id, "reason": "function error"})
-        raise ServiceError(
+        raise HttpError(
             HTTPStatus.BAD_GATEWAY, "The shop could not be asked: Publish failed. Its log says why; try it again."
         )
-    return told
+    return cast("shapes.StoreTest", told)
 
 
 DOMAIN_HELP = (
@@ -280,69 +271,40 @@ def _delete_secret(store_id: str) -> None:
             raise
 
 
-@cache
-def _lambda() -> LambdaClient:
-    client: LambdaClient = boto3.Session(botocore_session=aws.session()).client("lambda", config=TEST_CONFIG)
-    return client
-
-
 # ---------------------------------------------------------------------- their runs
 
 
-@router.post(
-    "/api/stores/<store_id>/mapping",
-    summary="Map products",
-    responses=STARTED,
-    middlewares=[editors_only],
-    tags=["stores"],
-)
-def map_products(store_id: StoreId, given: Mapping) -> Response[dict[str, Any]]:
+@router.post("/api/stores/{store_id}/mapping", summary="Map products", status=202, tags=["stores"])
+def map_products(store_id: StoreId, given: Mapping, request: Request) -> shapes.Run:
     """Say which products of the shop some products are, and publish nothing yet: 202 with a run."""
-    options = SyncOptions(store=_known(store_id), mapping=True, publish=False)
-    return _start(runs.SYNC, f"map {store_id}", options, _mapping(given.mapping))
+    store = _known(store_id)
+    return _start(runs.SYNC, "map", store, request, _mapping(given.mapping), mapping=True, publish=False)
 
 
-@router.post(
-    "/api/stores/<store_id>/sync",
-    summary="Sync a store",
-    responses=STARTED,
-    middlewares=[editors_only],
-    tags=["stores"],
-)
-def sync_store(store_id: StoreId, asked: Sync) -> Response[dict[str, Any]]:
+@router.post("/api/stores/{store_id}/sync", summary="Sync a store", status=202, tags=["stores"])
+def sync_store(store_id: StoreId, asked: Sync, request: Request) -> shapes.Run:
     """Bring a store up to date with the library: 202 with a run. With a mapping: only its products, mapped first."""
+    store = _known(store_id)
     text = None if asked.mapping is None else _mapping(asked.mapping)
-    options = SyncOptions(store=_known(store_id), mapping=text is not None, changed=asked.changed)
-    return _start(runs.SYNC, f"sync {store_id}", options, text)
+    return _start(runs.SYNC, "sync", store, request, text, mapping=text is not None, changed=asked.changed)
 
 
-@router.post(
-    "/api/stores/<store_id>/unpublish",
-    summary="Take images out of a store",
-    responses=STARTED,
-    middlewares=[editors_only],
-    tags=["stores"],
-)
-def unpublish(store_id: StoreId, asked: Unpublish) -> Response[dict[str, Any]]:
+@router.post("/api/stores/{store_id}/unpublish", summary="Take images out of a store", status=202, tags=["stores"])
+def unpublish(store_id: StoreId, asked: Unpublish, request: Request) -> shapes.Run:
     """Take our images of some products, or of all, out of the shop: 202 with a run. The library keeps them."""
-    options = SyncOptions(store=_known(store_id), products=asked.products)
-    return _start(runs.UNPUBLISH, f"unpublish {store_id}", options)
+    return _start(runs.UNPUBLISH, "unpublish", _known(store_id), request, products=asked.products)
 
 
-@router.post(
-    "/api/stores/<store_id>/match",
-    summary="Find out what to map",
-    responses=STARTED,
-    middlewares=[editors_only],
-    tags=["stores"],
-)
-def match_store(store_id: StoreId) -> Response[dict[str, Any]]:
+@router.post("/api/stores/{store_id}/match", summary="Find out what to map", status=202, tags=["stores"])
+def match_store(store_id: StoreId, request: Request) -> shapes.Run:
     """Find products of the shop by SKU, barcode or handle: 202 with a run. It changes nothing."""
-    return _start(runs.MATCH, f"match {store_id}", SyncOptions(store=_known(store_id)))
+    return _start(runs.MATCH, "match", _known(store_id), request)
 
 
-@router.get("/api/stores/<store_id>/matches/<run_id>", summary="Look at what a match found", tags=["stores"])
-def get_matches(store_id: StoreId, run_id: RunId) -> dict[str, Any]:
+@router.get(
+    "/api/stores/{store_id}/matches/{run_id}", summary="Look at what a match found", errors=[409], tags=["stores"]
+)
+def get_matches(store_id: StoreId, run_id: RunId) -> shapes.Matches:
     """How many products a match found, by what, and a link to them as a mapping (CSV) that works for an hour."""
     run = runs.get(run_id)
     if run.purpose != runs.MATCH or (run.options or {}).get("store") != store_id:
@@ -351,6 +313,8 @@ def get_matches(store_id: StoreId, run_id: RunId) -> dict[str, Any]:
         raise ConflictError("The run has not ended yet; wait for it.")
     if run.status != runs.SUCCEEDED or run.plan is None:
         raise ConflictError(f"The run found nothing out. {run.reason or 'Start it again.'}")
+    from lookbook import match  # noqa: PLC0415 - with it comes the shops' client, which no other read needs
+
     told = settings()
     where = {
         "Bucket": told.bucket,
@@ -358,7 +322,7 @@ def get_matches(store_id: StoreId, run_id: RunId) -> dict[str, Any]:
         "ResponseContentDisposition": f'attachment; filename="{store_id}-mapping.csv"',
     }
     url = aws.s3().generate_presigned_url("get_object", Params=where, ExpiresIn=URL_SECONDS)
-    return {**run.plan, "url": url}
+    return cast("shapes.Matches", {**run.plan, "url": url})
 
 
 def _known(store_id: str) -> str:
@@ -370,33 +334,40 @@ def _mapping(text: str) -> bytes:
     data = text.encode()
     if len(data) > MOST_MAPPING_BYTES:
         raise InputError("The mapping has more than 4 MB; split it.")
+    from lookbook import mapping  # noqa: PLC0415 - with it comes the shops' client, which no read needs
+
     if next(mapping.parse(data), None) is None:
         raise InputError("The mapping has no lines below its first one.")
     return data
 
 
-def _start(purpose: str, name: str, options: SyncOptions, text: bytes | None = None) -> Response[dict[str, Any]]:
+def _start(
+    purpose: str, verb: str, store_id: str, request: Request, text: bytes | None = None, **options: Any
+) -> shapes.Run:
+    """Start a run in a store, with these SyncOptions, and return it."""
+    from lookbook.sync import SyncOptions  # noqa: PLC0415 - with it comes the shops' client, which no read needs
+
     moment = now()
     run = runs.create(
         runs.new_id(moment),
-        name=name,
+        name=f"{verb} {store_id}",
         purpose=purpose,
         status=runs.RUNNING,
-        options=options.model_dump(exclude_defaults=True),
-        started_by=user(router),
+        options=SyncOptions(store=store_id, **options).model_dump(exclude_defaults=True),
+        started_by=user(request),
         now=moment,
     )
-    logger.info("run created", extra={"run_id": run.run_id, "store_id": options.store, "purpose": purpose})
+    logger.info("run created", extra={"run_id": run.run_id, "store_id": store_id, "purpose": purpose})
     return execute(run, text)
 
 
 # ---------------------------------------------------------------------- what is live in them
 
 
-@router.get("/api/stores/<store_id>/usage", summary="See what a store uses", tags=["stores"])
+@router.get("/api/stores/{store_id}/usage", summary="See what a store uses", tags=["stores"])
 def get_usage(
-    store_id: StoreId, limit: Limit = 50, cursor: Cursor = None, status: Annotated[UsageStatus | None, Query()] = None
-) -> dict[str, Any]:
+    store_id: StoreId, limit: Limit = 50, cursor: Cursor = None, status: UsageStatus | None = None
+) -> shapes.StoreUsage:
     """A store's figures, and which images of which products are live in it, by product id.
 
     With `status`, a page may be short before the last.
@@ -404,7 +375,7 @@ def get_usage(
     store = stores.get(store_id)
     start = cursors.decode_key(cursor, {"store_id": store_id}, {"product_id", "sort_key"})
     page = stores.usages(store_id, limit=limit if status is None else MOST_LOOKED_AT, start=start)
-    found: list[dict[str, Any]] = []
+    found: list[shapes.Usage] = []
     looked_at = 0
     position: dict[str, Any] | None = None
     for usage in page:

@@ -1,8 +1,9 @@
 """Covers by OpenAI's Images API, through the `openai` package (https://platform.openai.com/docs/api-reference/images).
 
-A product with a picture gets an edit of it, one without a picture of its title. The answer is the picture itself, after
-up to two minutes: there is no job to ask for later, and no idempotency key. So the package's own retries are off, and
-its time-out is longer than a picture takes. The package is imported where it is first needed (0.35 s, 20 MB).
+A product with a picture gets an edit of it, any other one is drawn from words: see cover_prompt.py. The answer is the
+picture itself, after up to two minutes: there is no job to ask for later, and no idempotency key. So the package's own
+retries are off, and its time-out is longer than a picture takes. The package is imported where it is first needed
+(0.35 s, 20 MB).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from lookbook import cover_prompt
 from lookbook.providers.base import (
     FINAL,
     WRITE_SECONDS,
@@ -49,17 +51,13 @@ EDIT = (
     "material and details. Set it on a clean, softly lit studio background that suits it, centred, in sharp focus. "
     "No people. No text, letters, logos or watermarks other than those on the product itself."
 )
-GENERATION = (
-    "A professional cover picture for a product called “{title}”{category}. One clear subject that shows what it is "
-    "about, softly lit, clean background, centred, in sharp focus. No text, letters, logos or watermarks."
-)
 
 
 def prompt(product: Item) -> str:
     """Return what is asked for. An edit's prompt is the same for all products, so equal pictures are equal work."""
-    if product.image_url:
-        return EDIT
-    return GENERATION.format(title=product.title, category=f" ({product.category})" if product.category else "")
+    if product.prompt or product.image_url:
+        return product.prompt or EDIT
+    return cover_prompt.write(product.title, "", product.category)
 
 
 class OpenAi:
