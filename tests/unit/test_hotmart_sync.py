@@ -219,7 +219,7 @@ class World:
         """The counts that are not 0."""
         return {name: count for name, count in self.status()["counts"].items() if count}
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Any:
         return hotmart_sync.status(SCHEDULE, self.now)
 
     def product(self, number: int) -> Any:
@@ -292,7 +292,7 @@ def test_new_products_come_into_the_library_and_get_one_run_for_their_covers(
     assert (product.listing, product.images_cost_microusd, product.images_work_ms) == ("products", 0, 0)
     assert [world.product(each).locale for each in (1, 3, 4)] == ["pt", "es", "en"]
     assert (world.product(4).description, world.product(4).price) == (None, None)
-    assert "fotografía" in product.words
+    assert {"fotografia", "movil", "3"} <= set(product.words)
 
     # And one run makes their covers
     [run_id] = world.executions
