@@ -219,7 +219,7 @@ class World:
         """The counts that are not 0."""
         return {name: count for name, count in self.status()["counts"].items() if count}
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Any:
         return hotmart_sync.status(SCHEDULE, self.now)
 
     def product(self, number: int) -> Any:
@@ -292,7 +292,7 @@ def test_new_products_come_into_the_library_and_get_one_run_for_their_covers(
     assert (product.listing, product.images_cost_microusd, product.images_work_ms) == ("products", 0, 0)
     assert [world.product(each).locale for each in (1, 3, 4)] == ["pt", "es", "en"]
     assert (world.product(4).description, world.product(4).price) == (None, None)
-    assert "fotografía" in product.words
+    assert {"fotografia", "movil", "3"} <= set(product.words)
 
     # And one run makes their covers
     [run_id] = world.executions
@@ -468,6 +468,7 @@ def test_a_product_that_is_deleted_is_marked_and_unmarked_when_it_is_back(
     since = iso(world.now)
     assert (counts["listed"], counts["deleted"]) == (listed, 1)
     assert "deleted" not in world.syncs()
+    assert not any(call.startswith("find") for call in shop.calls)
     product = world.product(1)
     assert (product.source_status, product.source_deleted_at, product.variants) == ("DELETED", since, {1})
     assert world.product(99).source_deleted_at is None
@@ -628,6 +629,19 @@ def test_what_a_filter_has_blocked_is_given_up_at_once(world: World, shop: Accou
     world.gets_image(3)
     assert world.syncs() == {"listed": 5, "changed": 1, "unchanged": 2, "skipped": 2, "without_image": 1}
     assert world.last_run() == ["1"]
+
+
+@pytest.mark.usefixtures("shop")
+def test_what_is_given_up_stays_so_while_its_run_is_at_work_on_others(world: World) -> None:
+    # Given a run that has come to its end with one product, and not with another one of its page
+    world.account.deletes(2)
+    world.sync()
+    world.outcome(world.record().run_id, "p1", "blocked")
+
+    # Then that one is given up, once and for all, and the others are waited for
+    for _ in range(2):
+        assert world.syncs() == {"listed": 4, "unchanged": 3, "skipped": 1, "without_image": 3, "given_up": 1}
+    assert len(world.executions) == 1
 
 
 @pytest.mark.usefixtures("shop")
@@ -866,6 +880,46 @@ def test_who_has_lost_the_lease_writes_no_more(world: World, shop: AccountInMemo
 
 
 @pytest.mark.usefixtures("shop")
+def test_nor_does_it_while_the_other_is_at_work(world: World) -> None:
+    # Given another invocation that is at work on the second page
+    def held_up(call: str) -> None:
+        if call == "products 2" and not others:
+            others.append("another")
+            world.later(1000)
+            world.dies_at = world.steps + 8  # or else it would come to its end
+            with pytest.raises(KilledError):
+                world.sync(BY_HAND, "another")
+            world.dies_at = None
+
+    others: list[str] = []
+    world.account.before = held_up
+    assert world.sync()["status"] == "taken over"
+    assert (world.record().call, world.record().status) == ("another", "running")
+
+
+def test_what_comes_late_does_not_undo_what_a_newer_sync_has_written(world: World) -> None:
+    # Given an invocation that is held up between reading and writing, while the next sync takes the product on again
+    def held_up() -> None:
+        world.tables.about_to_write = world.step
+        world.later(1000)
+        world.sync(call="two")
+        world.run_ends(p1="failed")
+        world.syncs()
+
+    def about_to_be_held_up(call: str) -> None:
+        if call == "offers u1":
+            world.account.before = lambda _: None
+            world.tables.about_to_write = held_up
+
+    world.account.has(1)
+    world.account.before = about_to_be_held_up
+    assert world.sync(call="one")["status"] == "taken over"
+
+    # Then what that has written stays
+    assert (world.product(1).cover_run_id, world.product(1).cover_tries) == (world.record().sync_id, 1)
+
+
+@pytest.mark.usefixtures("shop")
 def test_an_invocation_that_lambda_repeats_does_nothing_twice(world: World) -> None:
     world.sync(call="one")
     steps = world.steps
@@ -1000,6 +1054,38 @@ def test_a_product_that_was_written_and_not_yet_found_is_found_after_all(
     world.sync(call="one")
     assert "confeitaria" in world.product(1).words
     assert world.counts()["added"] == 3
+
+
+@pytest.mark.usefixtures("shop")
+def test_a_run_that_has_ended_before_the_sync_could_say_so_was_started(world: World) -> None:
+    # Given a sync that was killed when it had started its run, which then came to its end
+    world.sync(call="one")
+    record = world.record()
+    record.status, record.finished_at, record.run_id = "running", None, None
+    record.save()
+    arn = Run.execution_arn.set("arn:execution")
+    Run(record.sync_id, "run").update([arn, Run.finished_at.set(iso(world.now)), Run.status.set("failed")])
+
+    # When Lambda calls it again, then it is done
+    assert world.sync(call="one")["status"] == "succeeded"
+    assert world.status()["run_id"] == record.sync_id
+    assert len(world.executions) == 1
+
+
+def test_a_product_that_changes_while_it_is_added_was_added(world: World, shop: AccountInMemory) -> None:
+    # Given a sync that is killed after its first product, and a new name for that
+    world.dies_at = 12
+    with pytest.raises(KilledError):
+        world.sync(call="one")
+    world.dies_at = None
+    assert world.product(1) is not None
+    assert world.record().pages == 0
+    shop.has(1, "Bolos em Casa")
+
+    # When it goes on
+    world.sync(call="one")
+    assert world.product(1).title == "Bolos em Casa"
+    assert world.counts() == {"listed": 5, "added": 3, "skipped": 2, "without_image": 3}
 
 
 # ---------------------------------------------------------------------- how it stands
