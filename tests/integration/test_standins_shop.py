@@ -942,7 +942,7 @@ def test_shops_are_there_again_after_a_restart(tmp_path: Path, host: StandIn) ->
     # When it is started again
     with Shops.started("shop", *arguments) as shops:
         # Then all is as it was, and what was unfinished is ready
-        assert [picture["alt"] for picture in shops.state()["products"][0]["media"]][0] == "red"
+        assert shops.media("alt")[0] == "red"
         assert [node["fileStatus"] for node in shops.ended(good, bad, late)] == ["READY", "FAILED", "READY"]
         assert shops.ended(good, bad) == ended
         assert requests.get(ended[0]["image"]["url"], timeout=5).status_code == 200

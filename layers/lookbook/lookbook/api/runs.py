@@ -129,6 +129,8 @@ def retry_run(run_id: RunId, retry: Retry, request: Request) -> shapes.Run:
     if old.purpose in runs.STORE_ACTIONS:
         raise ConflictError(f"Such a run is not retried but started again: {_again(old)}")
     if not runs.left_undone(old):
+        if old.status == runs.FAILED and not _was_planned(old):
+            raise ConflictError("The run ended before its products were known; nothing was paid. Start it again.")
         blocked = f" {int(old.blocked):,} blocked: that is final for their pictures." if old.blocked else ""
         said = "The run left nothing to retry: no product failed, was put off, or was over budget."
         raise ConflictError(" ".join([said + blocked, *_lacking(old)]))
@@ -148,6 +150,11 @@ def retry_run(run_id: RunId, retry: Retry, request: Request) -> shapes.Run:
     )
     logger.info("run retried", extra={"run_id": run.run_id, "retry_of": old.run_id})
     return execute(run, None)
+
+
+def _was_planned(run: Run) -> bool:
+    """Return whether Ingest came to its end; it writes how many products were rejected, and why, even if none was."""
+    return run.problems is not None
 
 
 def _again(run: Run) -> str:
@@ -231,9 +238,7 @@ def _looked_at(run_id: str) -> tuple[Run, shapes.Progress | None]:
         entries = list(ledger.paid_by(run.run_id))
         run.ledger = ledger.summary(entries)
         run.cost_microusd = sum(int(entry.cost_microusd) for entry in entries)
-    if run.status != runs.RUNNING or not run.execution_arn:
-        if run.status == runs.RUNNING and seconds_between(run.created_at, iso(now())) > NOT_STARTED_SECONDS:
-            run.status, run.reason = runs.FAILED, "It was never started. Start it again."
+    if run.status != runs.RUNNING:
         return run, None
     ended, progress = _execution(run)
     if ended:
@@ -246,14 +251,14 @@ def _end_of(run: Run, ended: str) -> Run:
     run = runs.get(run.run_id)
     if run.finished_at is not None:
         return run
-    do = "Start it again" if run.purpose in runs.STORE_ACTIONS else "Retry it"
+    do = "Start it again" if run.purpose in runs.STORE_ACTIONS or not _was_planned(run) else "Retry it"
     return runs.close_dead(run, f"Its execution ended before it could be counted ({ended}). {do}.", now())
 
 
 def _as_it_is(run_id: str) -> Run:
     """Return a run; one that says it is running while its execution is over is ended."""
     run = runs.get(run_id)
-    if run.finished_at is None and run.execution_arn and (ended := _execution(run)[0]):
+    if run.status == runs.RUNNING and (ended := _execution(run)[0]):
         return _end_of(run, ended)
     return run
 
@@ -261,11 +266,14 @@ def _as_it_is(run_id: str) -> Run:
 def _execution(run: Run) -> tuple[str | None, shapes.Progress | None]:
     """Return how the run's execution ended (None while it has not), and how many products have come to an end."""
     client = aws.step_functions()
-    arn = str(run.execution_arn)
+    # Ingest notes the execution; one that ended before that has the run's name, as `pipeline.start` gave it.
+    arn = str(run.execution_arn or f"{settings().pipeline_arn.replace(':stateMachine:', ':execution:')}:{run.run_id}")
     try:
         status = client.describe_execution(executionArn=arn)["status"]
         if status != "RUNNING":
             return status.lower(), None
+        if not run.execution_arn:
+            return None, None
         map_runs = client.list_map_runs(executionArn=arn)["mapRuns"]
         ended = sum(int(getattr(run, name) or 0) for name in runs.COUNTED) - int(run.planned_reused)
         if map_runs:
@@ -275,7 +283,10 @@ def _execution(run: Run) -> tuple[str | None, shapes.Progress | None]:
                 ended += counts["total"] - counts["pending"] - counts["running"]
     except ClientError as error:
         if aws.error_code(error) in {"ExecutionDoesNotExist", "ResourceNotFound"}:
-            return "its execution is gone", None
+            if run.execution_arn:
+                return "its execution is gone", None
+            is_late = seconds_between(run.created_at, iso(now())) > NOT_STARTED_SECONDS
+            return "it was never started" if is_late else None, None
         raise
     return None, {"done": ended, "total": int(run.to_do)} if run.to_do else None
 
