@@ -52,6 +52,7 @@ def settings(**changes: Any) -> HotmartSettings:
         "hotmart_statuses": "ACTIVE",
         "hotmart_formats": "",
         "hotmart_max_cost_usd": "5",
+        "open_ai_model": "gpt-image-2.6-flare",
     }
     return HotmartSettings.model_validate(given | changes)
 
@@ -401,6 +402,16 @@ def test_status_and_format_say_what_is_wanted(
     world.sync()
     assert set(world.library()) == {f"hotmart:{number}" for number in wanted}
     assert world.counts()["skipped"] == 7 - len(wanted)
+
+
+def test_with_covers_switched_off_no_run_is_started_and_it_is_said_why(
+    world: World, shop: AccountInMemory
+) -> None:
+    world.settings = settings(open_ai_model="")
+    told = world.sync(BY_HAND)
+
+    assert (told["status"], world.runs(), len(shop.listed)) == ("succeeded", {}, 5)
+    assert "set OpenAiModel" in told["reason"]
 
 
 def test_the_main_offer_counts_else_the_first(world: World, shop: AccountInMemory) -> None:

@@ -69,6 +69,7 @@ MOST_IN_A_RUN = 5000  # products; the others are in the next sync's
 MOST_SILENT = 3  # products in a row of which Hotmart does not tell the offers, before it is taken to be down
 DEAD_AFTER = timedelta(hours=24)  # a run that has not ended since is not waited for
 MOST_PROBLEMS = 20
+COVERS_OFF = "Covers are switched off: set OpenAiModel and deploy again."
 
 
 class Task(BaseModel):
@@ -651,7 +652,10 @@ class _Turn:
             counts += _count([line])
             if line.scrape and len(entries) < MOST_IN_A_RUN:
                 entries.append(line.scrape)
-        if entries:
+        problems = [str(each) for each in record.problems or []]
+        if entries and not self.syncer.settings.open_ai_model:
+            problems.insert(0, COVERS_OFF)
+        elif entries:
             self._start(entries)
             self.write([HotmartSync.run_id.set(record.sync_id)])
         counts["deleted"] += self._mark_deleted(seen)
@@ -661,7 +665,7 @@ class _Turn:
                 HotmartSync.finished_at.set(iso(self.syncer.clock())),
                 HotmartSync.leased_until.set(0),
                 HotmartSync.counts.set(dict(counts)),
-                _said(record.problems or []),
+                _said(problems),
             ]
         )
 
@@ -726,7 +730,8 @@ def _said(problems: list[str]) -> Action:
     if not problems:
         return HotmartSync.error.remove()
     more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""  # noqa: PLR2004 - as many as are shown
-    return HotmartSync.error.set(f"Some products could not be used: {' '.join(problems[:3])}{more}")
+    about = "" if problems[0] == COVERS_OFF else "Some products could not be used: "
+    return HotmartSync.error.set(f"{about}{' '.join(problems[:3])}{more}")
 
 
 # ---------------------------------------------------------------------- what the API shows

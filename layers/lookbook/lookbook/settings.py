@@ -84,6 +84,7 @@ class HotmartSettings(StartSettings):
     hotmart_statuses: Names
     hotmart_formats: Names = []
     hotmart_max_cost_usd: PositiveFloat
+    open_ai_model: str = Field("", description="Empty: nothing can make covers.")
 
 
 class ApiSettings(MethodSettings, StartSettings):
