@@ -220,6 +220,7 @@ class Cloud:
         """Start the engine; with `keep`, it loads what it has saved, and will save again."""
         scratch = self.folder / "tmp"
         scratch.mkdir(parents=True, exist_ok=True)
+        self.state.mkdir(mode=0o700, exist_ok=True)  # passwords and keys are in it
         environment = {
             "GATEWAY_PORT": str(port),
             "BIND_HOST": "127.0.0.1",
