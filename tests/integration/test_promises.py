@@ -1002,7 +1002,7 @@ class Claims(RuleBasedStateMachine):
         calling.go()
         effect(calling.result if calling.over else ...)
         after = self.seen = self.found()
-        if model == (self.holder, self.until):
+        if model == (self.holder, self.until) and before:
             assert after == before
         assert after.get("claimed_by") == self.holder
         assert self.holder is None or after["claim_expires_at"] == self.until
@@ -1018,9 +1018,9 @@ class Claims(RuleBasedStateMachine):
 
         def effect(answer: Any) -> None:
             free = self.holder is None or self.holder == run_id or self.until < now
-            gets_it = free and not (reuse and self.filled >= {1, 2})
-            if answer is not ...:
-                assert (answer is not None) == gets_it
+            gets_it = reuse and free and not self.filled >= {1, 2}
+            if answer is not ...:  # without reuse nobody waits, and nobody is made to wait
+                assert (answer is not None) == (gets_it or not reuse)
             if gets_it:
                 self.holder, self.until = run_id, now + library.CLAIM_SECONDS
                 if answer is not ...:
@@ -1072,7 +1072,7 @@ class Claims(RuleBasedStateMachine):
             calling.kill()
         # Whoever held it, after it has expired another gets it.
         moment = datetime.fromtimestamp(max(self.now, self.until) + 1, UTC)
-        assert library.claim(self.item, "newcomer", 2, moment, reuse=False) is not None
+        assert library.claim(self.item, "newcomer", 3, moment) is not None
         assert self.found()["claimed_by"] == "newcomer"
 
 
