@@ -10,8 +10,12 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
+import resource
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from collections import Counter
@@ -284,18 +288,47 @@ def accounted(run: dict[str, Any]) -> bool:
     )
 
 
+COLD_IMPORTS = {
+    "api": "import sys; sys.path[:0] = ['functions/api', 'layers/lookbook']; import app",
+    "floor": "import boto3; from pydantic import BaseModel",
+}
+
+
+def cold_import(rounds: int = 15) -> Figure:
+    """Compare what it takes to import the api function with what boto3 and pydantic take, by the least of each.
+
+    Seconds of the processor in new processes, by turns; with bytecode, which the layers have (see build_layer.py).
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        environment["PYTHONPYCACHEPREFIX"] = folder
+        seconds: dict[str, list[float]] = {name: [] for name in COLD_IMPORTS}
+        for number in range(rounds + 1):
+            for name, code in COLD_IMPORTS.items():
+                before = resource.getrusage(resource.RUSAGE_CHILDREN)
+                subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
+                after = resource.getrusage(resource.RUSAGE_CHILDREN)
+                if number:  # the first one has compiled
+                    seconds[name].append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    api, floor = min(seconds["api"]), min(seconds["floor"])
+    measured = f"{api / floor:.2f} x ({api * 1000:.0f} ms / {floor * 1000:.0f} ms)"
+    return Figure("cold import of api, against boto3 + pydantic", measured, "<= 1.6 x", api / floor <= 1.6)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--products", type=int, default=300)
     products = parser.parse_args().products
     console = Console()
+    console.print("importing the api function …")
+    imported = cold_import()
     cloud = Cloud(ROOT / ".local/bench")
     cloud.forget()
     try:
         standins = {"gpu": ["--workers", str(WORKERS), "--latency", str(SECONDS_PER_IMAGE)]}
         known = cloud.up({"GpuConcurrency": str(CONCURRENCY)}, standins)
         seed_model_photos(known["api_url"], cloud.token(known))
-        figures = measure(Bench(cloud, known), products, console)
+        figures = [imported, *measure(Bench(cloud, known), products, console)]
     finally:
         cloud.forget()
     table = Table(title="Lookbook's figures")

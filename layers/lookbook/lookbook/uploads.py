@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pynamodb.exceptions import DoesNotExist, UpdateError
 
-from lookbook import aws, covers, imaging, library
+from lookbook import aws, covers, library
 from lookbook.errors import InputError, NotFoundError
 from lookbook.logging import logger
 from lookbook.tables import Upload
@@ -68,6 +68,8 @@ def accept(key: str, bucket: str, now: datetime) -> Upload | None:
 
 
 def _settle(upload: Upload, key: str, bucket: str, now: datetime) -> None:
+    from lookbook import imaging  # noqa: PLC0415 - Pillow, which whoever announces an upload or asks for it needs not
+
     # The first look decides when it came, so that a repeated one gives it the same place in history.
     with suppress(UpdateError):
         upload.update([Upload.arrived_at.set(iso(now))], condition=Upload.arrived_at.does_not_exist())
