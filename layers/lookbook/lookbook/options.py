@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+# Of a product's id: what the path of a URL can carry as it is.
+PRODUCT_ID_CHARACTER = r"[\w.~()'!*:@,;=+&$<>\[\]{}^-]"
 STORE_ID = re.compile(r"^[a-z0-9][a-z0-9-]{0,31}$")
 StoreId = Annotated[str, Field(pattern=STORE_ID.pattern)]
 ModelPhotoName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]

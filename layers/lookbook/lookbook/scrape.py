@@ -35,6 +35,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, from_json
 
 from lookbook.errors import InputError
+from lookbook.options import PRODUCT_ID_CHARACTER
 
 Source = Literal["cj", "shopify", "hotmart", "scrape"]
 
@@ -170,7 +171,7 @@ def _one_line(text: str, limit: int) -> str:
 
 
 _FLOAT_ID = re.compile(r"\d+(?:\.\d+)?[eE]\+\d+|\d+\.\d+[eE]\d+|\d+\.0+")  # what spreadsheets make of a long number
-_ID_ALLOWED = re.compile(r"[\w.~()'!*:@,;=+&$<>\[\]{}^-]+")  # what the path of a URL can carry as it is
+_ID_ALLOWED = re.compile(f"{PRODUCT_ID_CHARACTER}+")
 
 
 def _product_id(value: Any) -> str:
