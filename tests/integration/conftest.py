@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -194,6 +195,20 @@ def stack(_deployed: Stack) -> Iterator[Stack]:
     _deployed.heal()
     yield _deployed
     _deployed.heal()
+
+
+@pytest.fixture(scope="module")
+def no_store_is_left(_deployed: Stack) -> Iterator[None]:
+    """Removes the stores that a module's tests have added and left."""
+
+    def there() -> set[str]:
+        return {store["store_id"] for store in _deployed.get("/api/stores")["stores"]}
+
+    before = there()
+    yield
+    for store_id in there() - before:
+        answer = _deployed.call("DELETE", f"/api/stores/{quote(store_id, safe='')}?keep_pictures=true")
+        assert answer.status_code == 200, answer.text
 
 
 @pytest.fixture
