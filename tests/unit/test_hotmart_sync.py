@@ -404,9 +404,7 @@ def test_status_and_format_say_what_is_wanted(
     assert world.counts()["skipped"] == 7 - len(wanted)
 
 
-def test_with_covers_switched_off_no_run_is_started_and_it_is_said_why(
-    world: World, shop: AccountInMemory
-) -> None:
+def test_with_covers_switched_off_no_run_is_started_and_it_is_said_why(world: World, shop: AccountInMemory) -> None:
     world.settings = settings(open_ai_model="")
     told = world.sync(BY_HAND)
 
