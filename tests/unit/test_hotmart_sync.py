@@ -408,7 +408,7 @@ def test_with_covers_switched_off_no_run_is_started_and_it_is_said_why(world: Wo
     world.settings = settings(open_ai_model="")
     told = world.sync(BY_HAND)
 
-    assert (told["status"], world.runs(), len(shop.listed)) == ("succeeded", {}, 5)
+    assert (told["status"], world.executions, len(shop.listed)) == ("succeeded", {}, 5)
     assert "set OpenAiModel" in told["reason"]
 
 
