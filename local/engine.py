@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ministack import app
-from ministack.core import iam_actions, persistence
+from ministack.core import iam_actions, lambda_runtime, persistence
 from ministack.services import lambda_svc, stepfunctions
 
 STATE = Path(persistence.STATE_DIR)
@@ -129,6 +129,8 @@ app._load_persisted_state = load  # noqa: SLF001 - as above
 stepfunctions._run_distributed_map = with_max_concurrency_path  # noqa: SLF001 - as above
 iam_actions.extract_resource_arn = with_map_runs
 iam_actions.dynamodb_service_context = with_leading_keys
+# After each call the engine waits 50 ms for a first line on stderr. Our functions log to stdout, so it always waited.
+lambda_runtime.Worker._drain_stderr_bounded.__defaults__ = (0.002, 0.005, 0.25)  # noqa: SLF001 - as above
 
 if __name__ == "__main__":
     app.main()
