@@ -24,4 +24,5 @@ def settings() -> Settings:
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> None:  # noqa: ARG001 - Lambda passes it
-    uploads.accept(event["detail"]["object"]["key"], settings().bucket, now())
+    sent = event["detail"]["object"]
+    uploads.accept(sent["key"], sent.get("version-id"), settings().bucket, now())

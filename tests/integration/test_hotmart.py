@@ -12,7 +12,9 @@ import requests
 
 from tests.integration.conftest import Stack
 
-ACTIVE = 8  # of the stand-in's twelve products
+NUMBERS = (698441, 712093, 745510, 751204, 768833, 780417, 803356, 815002)  # the active ones of the stand-in's twelve
+BUILT_IN = {f"hotmart:{number}" for number in NUMBERS}
+ACTIVE = len(NUMBERS)
 
 
 class Hotmart:
@@ -76,6 +78,7 @@ def test_every_active_product_gets_a_cover_by_itself_and_once(hotmart: Hotmart) 
     assert (told["status"], told["error"], told["configured"]) == ("succeeded", None, True)
     assert told["counts"]["listed"] == 12
     listed = hotmart.stack.get("/api/products?source=hotmart&limit=100")["products"]
+    listed = [each for each in listed if each["product_id"] in BUILT_IN]  # other tests have made some, too
     assert len(listed) == ACTIVE
     assert all(each["image_count"] == 1 and each["cover_url"] for each in listed)
     paid = hotmart.stack.charges("openai_images_url") - before

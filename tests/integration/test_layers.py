@@ -22,7 +22,7 @@ FUNCTIONS = [
 # What Lambda's own runtime brings.
 PROVIDED = ["boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six"]
 # What a function imports late, so that its other calls need not.
-LATE = {"api": ["lookbook.imaging"], "generate": ["openai"], "model_check": ["openai"]}
+LATE = {"api": ["lookbook.imaging"], "upload": ["lookbook.imaging"], "generate": ["openai"], "model_check": ["openai"]}
 # A package that stands for each layer.
 MARKS = {
     "LookbookLayer": "lookbook",

@@ -1018,8 +1018,8 @@ class Claims(RuleBasedStateMachine):
 
         def effect(answer: Any) -> None:
             free = self.holder is None or self.holder == run_id or self.until < now
-            gets_it = reuse and free and not self.filled >= {1, 2}
-            if answer is not ...:  # without reuse nobody waits, and nobody is made to wait
+            gets_it = free and not (reuse and self.filled >= {1, 2})
+            if answer is not ...:  # without reuse nobody waits, though others wait for it
                 assert (answer is not None) == (gets_it or not reuse)
             if gets_it:
                 self.holder, self.until = run_id, now + library.CLAIM_SECONDS

@@ -95,7 +95,7 @@ class World:
             "requestContext": {
                 "http": {"method": method, "path": path},
                 "stage": "$default",
-                "authorizer": {"jwt": {"claims": {"email": "anna@example.com", "cognito:groups": groups}}},
+                "authorizer": {"jwt": {"claims": {"cognito:username": "anna@example.com", "cognito:groups": groups}}},
             },
         }
         answer = respond(event)

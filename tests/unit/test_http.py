@@ -93,7 +93,7 @@ def made() -> Answer[Json]:
 
 
 ROUTES = Routes(router.routes)
-EDITOR = {"email": "anna@example.com", "cognito:groups": "[editors]"}
+EDITOR = {"email": "anna@example.com", "email_verified": True, "cognito:groups": "[editors]"}
 READER = {"sub": "1234"}
 
 
@@ -209,7 +209,9 @@ def test_without_claims_only_what_is_public_is_there() -> None:
 @pytest.mark.parametrize(
     ("claims", "name"),
     [
-        ({"email": "a@b.c", "sub": "1"}, "a@b.c"),
+        ({"email": "a@b.c", "email_verified": "true", "sub": "1"}, "a@b.c"),
+        ({"email": "boss@b.c", "email_verified": "false", "cognito:username": "anna"}, "anna"),
+        ({"email": "boss@b.c", "sub": "1"}, "1"),
         ({"cognito:username": "anna", "sub": "1"}, "anna"),
         ({"sub": "1"}, "1"),
     ],

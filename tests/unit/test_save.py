@@ -14,11 +14,10 @@ from pynamodb.exceptions import TransactWriteError
 
 from lookbook import aws, imaging, ledger, library
 from lookbook.errors import NotFoundError
-from lookbook.history import MAX_CONFLICTS
 from lookbook.providers.base import Provider
 from lookbook.save import BLOCKED_REASON, Saver
 from lookbook.state import Job, ModelPhoto, Outcome, ProductState, RunContext
-from lookbook.tables import Fingerprint, HistoryEntry, Image, LedgerEntry, Product
+from lookbook.tables import MOST_CONFLICTS, Fingerprint, HistoryEntry, Image, LedgerEntry, Product
 from lookbook.times import iso
 from tests.unit.fakes import Bucket, Method, Tables, a_product, tables_in_memory
 
@@ -551,9 +550,9 @@ def test_two_products_may_have_the_same_bytes_where_no_placeholders_are_sent(wor
 
 def test_a_transaction_that_meets_another_one_is_tried_again(world: World) -> None:
     world.product()
-    world.tables.refusals = [["None", "TransactionConflict", "None"]] * MAX_CONFLICTS
+    world.tables.refusals = [["None", "TransactionConflict", "None"]] * MOST_CONFLICTS
     assert outcome(world.saves(world.staged(1, BLUE))).status == "generated"
-    assert len(world.slept) == MAX_CONFLICTS
+    assert len(world.slept) == MOST_CONFLICTS
     assert all(0 < seconds < 1 for seconds in world.slept)
 
 
@@ -562,7 +561,7 @@ def test_and_only_a_few_times(world: World, placeholders: bool) -> None:
     # Given a transaction that never gets through
     world.provider = Method(placeholders=placeholders)
     world.product()
-    world.tables.refusals = [["TransactionConflict"]] * (MAX_CONFLICTS + 5)
+    world.tables.refusals = [["TransactionConflict"]] * (MOST_CONFLICTS + 5)
 
     # When it is saved, then it fails in time for the state machine to try, and nothing is written
     with pytest.raises(TransactWriteError):

@@ -43,7 +43,7 @@ class World:
         return f"uploads/{uploads.id_of(upload)}"
 
     def accept(self, upload: Upload, seconds: float = 5) -> Upload | None:
-        return uploads.accept(self.key(upload), "bucket", NOW + timedelta(seconds=seconds))
+        return uploads.accept(self.key(upload), None, "bucket", NOW + timedelta(seconds=seconds))
 
     def look(self, upload: Upload, seconds: float = 60) -> Any:
         """What has become of it; Any, as PynamoDB's types know of no attribute that is not there."""
@@ -123,7 +123,7 @@ def test_a_second_picture_under_the_same_link_is_thrown_away(world: World) -> No
 
 def test_what_nobody_announced_is_thrown_away(world: World) -> None:
     world.bucket.objects["uploads/forged"] = picture()
-    assert uploads.accept("uploads/forged", "bucket", NOW) is None
+    assert uploads.accept("uploads/forged", None, "bucket", NOW) is None
     assert world.bucket.objects == {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from lookbook.errors import NotFoundError
+from lookbook.errors import ConflictError, NotFoundError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +29,7 @@ CONFIG = Config(
     s3={"addressing_style": "path"},
 )
 CALL_CONFIG = Config(connect_timeout=3, read_timeout=22, retries={"total_max_attempts": 1})
+MOST_CONFLICTS = 10
 PLAIN_CONFIG = Config(connect_timeout=3, read_timeout=20, retries={"total_max_attempts": 3, "mode": "standard"})
 
 
@@ -106,13 +108,18 @@ def put_file(bucket: str, key: str, path: Path) -> None:
 
 def put_once(bucket: str, key: str, data: bytes, content_type: str) -> bool:
     """Put an immutable object unless it is there already; return whether it was written."""
-    try:
-        s3().put_object(Bucket=bucket, Key=key, Body=data, ContentType=content_type, IfNoneMatch="*")
-    except ClientError as error:
-        if error_code(error) == "PreconditionFailed":
-            return False
-        raise
-    return True
+    for _ in range(MOST_CONFLICTS):
+        try:
+            s3().put_object(Bucket=bucket, Key=key, Body=data, ContentType=content_type, IfNoneMatch="*")
+        except ClientError as error:
+            if error_code(error) == "PreconditionFailed":
+                return False
+            if error_code(error) != "ConditionalRequestConflict":  # somebody is putting it at this moment
+                raise
+            time.sleep(0.2)
+        else:
+            return True
+    raise ConflictError(f"Others are writing {key} at the same moment. Try it again.")
 
 
 def error_code(error: ClientError) -> str:

@@ -13,7 +13,7 @@ Locale = Literal["pt", "es", "en"]
 
 MOST_DESCRIPTION = 1000  # characters; more of it makes no better picture
 
-_LANGUAGES: dict[Locale, tuple[str, str]] = {
+_LANGUAGES: dict[str, tuple[str, str]] = {
     "pt": ("Portuguese", "people who speak Portuguese, most of them in Brazil"),
     "es": ("Spanish", "people who speak Spanish, in Latin America and Spain"),
     "en": ("English", "people who speak English"),
@@ -41,9 +41,9 @@ TEMPLATE = (
 )
 
 
-def write(name: str, description: str = "", format_or_category: str = "", locale: Locale | None = None) -> str:
-    """Return the prompt for a product's cover; at most some 2,500 characters. The locale is guessed if not given."""
-    language, buyers = _LANGUAGES[locale or locale_of(f"{name} {description}")]
+def write(name: str, description: str = "", format_or_category: str = "", locale: str = "") -> str:
+    """Return the prompt for a product's cover; at most some 2,500 characters. A locale that is none is guessed."""
+    language, buyers = _LANGUAGES.get(locale) or _LANGUAGES[locale_of(f"{name} {description}")]
     kind = _FORMATS.get(format_or_category, format_or_category.replace("_", " ").lower())
     what = kind if format_or_category in _FORMATS else f"a product ({kind})" if kind else "a product"
     text = " ".join(description.split())

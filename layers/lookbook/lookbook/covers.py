@@ -82,7 +82,7 @@ def _upload(product_id: str, picture: Picture, act: Act, tail: str) -> Image:
             )
         elif image.hidden_at:
             _show(image)
-            transaction.update(image, actions=_shown())
+            transaction.update(image, actions=_shown(), condition=Image.image_id.exists())
         actions: list[Any] = [Product.variants.add({int(image.variant)})]
         _change_cover(transaction, product, entry, act, *actions)
     return image
@@ -102,8 +102,8 @@ def activate(product_id: str, image_id: str, act: Act) -> Product:
         entry = _entry(product, "reverted", image_id, act)
         entry.method, entry.prompt = image.method, image.prompt
         with TransactWrite(connection=connection()) as transaction:
-            if image.hidden_at:
-                transaction.update(image, actions=_shown())
+            # Also if it was not hidden: it may have been taken out meanwhile, as a provider's placeholder.
+            transaction.update(image, actions=_shown(), condition=Image.image_id.exists())
             _change_cover(transaction, product, entry, act)
 
     history.repeat(change)
@@ -131,6 +131,8 @@ def hide(product_id: str, image_id: str, act: Act) -> Image:
             before = _cover_before(product_id, [each for each in images if each.image_id != image_id])
             entry = _entry(product, "hidden", before.image_id if before else None, act)
             entry.method, entry.hidden_image_id = before.method if before else None, image_id
+            if before is not None:
+                transaction.update(before, actions=_shown(), condition=Image.image_id.exists())
             _change_cover(transaction, product, entry, act)
         return image
 
@@ -223,7 +225,7 @@ def _show(image: Image) -> None:
 
 
 def _cover_before(product_id: str, others: list[Image]) -> Image | None:
-    """Return the image that was the cover last, of those that are left and shown; else any of them."""
+    """Return the image of history's newest entry that is left and shown; else any that is."""
     shown = {str(image.image_id): image for image in others if not image.hidden_at}
     for image_id in _covers(product_id):
         if image_id in shown:

@@ -81,7 +81,7 @@ class Generator:
     def keep_claim(state: ProductState, turn: _Turn) -> ProductState:
         """Renew the claim on the product before it could expire under our hands."""
         now, needed = turn.clock(), turn.provider.call_seconds + CLAIM_SPARE_SECONDS
-        if not state.run.reuse or state.claimed_until - now > needed:
+        if state.claimed_until - now > needed:
             return state
         until = now + needed + library.CLAIM_SECONDS
         library.renew(state.product.product_id, state.run.run_id, until)

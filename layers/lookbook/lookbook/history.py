@@ -8,8 +8,6 @@ is a transaction on entry and product under the condition that this id is still 
 
 from __future__ import annotations
 
-import random
-import time
 import uuid
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from pynamodb.exceptions import DoesNotExist, TransactWriteError
 
 from lookbook.errors import ConflictError
-from lookbook.tables import HistoryEntry, Product
+from lookbook.tables import MOST_CONFLICTS, HistoryEntry, Product, pause
 from lookbook.times import iso
 
 if TYPE_CHECKING:
@@ -28,9 +26,6 @@ if TYPE_CHECKING:
     from pynamodb.pagination import ResultIterator
 
 Result = TypeVar("Result")
-
-# AWS refuses a transaction while another one holds an item of it; a few tries of a fraction of a second get through.
-MAX_CONFLICTS = 8
 
 
 def page(product_id: str, limit: int, start: dict[str, dict[str, Any]] | None = None) -> ResultIterator[HistoryEntry]:
@@ -96,14 +91,9 @@ def is_conflict(error: TransactWriteError) -> bool:
     return "TransactionConflict" in codes and codes <= {"TransactionConflict", "None"}
 
 
-def pause() -> None:
-    """Wait a moment, so that those who collided do not collide again."""
-    time.sleep(random.uniform(0.05, 0.3))  # noqa: S311 - only to spread them
-
-
 def repeat(change: Callable[[], Result]) -> Result:
     """Do a change that reads before it writes, again when someone else was faster. Raises ConflictError in the end."""
-    for _ in range(MAX_CONFLICTS):
+    for _ in range(MOST_CONFLICTS):
         try:
             return change()
         except TransactWriteError as error:

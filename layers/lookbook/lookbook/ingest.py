@@ -261,7 +261,7 @@ def _prompt(product: scrape.Product, options: RunOptions) -> str:
     """Return what a cover is asked for: what the user wrote; of a product without a picture, what is known of it."""
     if options.prompt is not None or product.image_url:
         return options.prompt or ""
-    return cover_prompt.write(product.title, product.description, product.category)
+    return cover_prompt.write(product.title, product.description, product.category, product.locale)
 
 
 def _store_of(key: str) -> dict[str, Any]:

@@ -62,33 +62,45 @@ def claim(item: Item, run_id: str, variants: int, now: datetime, *, reuse: bool 
     """Take the right to generate a product's missing images: one conditional write that also decides.
 
     Returns the product as it now is, or None if there is nothing to claim: all variants are there, or another run
-    holds the claim. The product is created if the library does not know it. Without reuse nothing is claimed: new
-    pictures are of this run alone, and those of several runs may be made side by side.
+    holds the claim. The product is created if the library does not know it. Without reuse the claim is taken if it is
+    free, so that others wait for the new pictures, and else done without: new pictures are of this run alone, and
+    those of several runs may be made side by side.
     """
-    moment = iso(now)
     free = (
         Product.claimed_by.does_not_exist()
         | (Product.claimed_by == run_id)
         | (Product.claim_expires_at < now.timestamp())
     )
-    hold = [Product.claimed_by.set(run_id), Product.claim_expires_at.set(now.timestamp() + CLAIM_SECONDS)]
+    hold: list[Action] = [Product.claimed_by.set(run_id), Product.claim_expires_at.set(now.timestamp() + CLAIM_SECONDS)]
+    if reuse:
+        return _keep(item, now, hold, free & _lacks_any(variants), renew=True)
+    claimed = _keep(item, now, hold, free, renew=False)
+    return claimed if claimed is not None else _keep(item, now, [], None, renew=False)
+
+
+def _keep(item: Item, now: datetime, hold: list[Action], condition: Condition | None, *, renew: bool) -> Product | None:
+    """Write down what a run knows of a product; `renew` what the library knows already, too. None if refused."""
+    moment = iso(now)
+    told = (
+        (Product.title, item.title),
+        (Product.category, item.category),
+        (Product.source, item.source),
+        (Product.source_url, item.image_url),
+    )
     product = Product(item.product_id, PRODUCT)
     try:
         product.update(
             actions=[
                 Product.kind.set(Product),
-                Product.title.set(item.title),
-                Product.category.set(item.category),
-                Product.source.set(item.source),
-                Product.source_url.set(item.image_url),
+                *(column.set(value if renew else column | value) for column, value in told),
                 Product.listing.set(ALL_PRODUCTS),
                 Product.created_at.set(Product.created_at | moment),
                 Product.updated_at.set(Product.updated_at | moment),
                 Product.images_cost_microusd.set(Product.images_cost_microusd | 0),
                 Product.images_work_ms.set(Product.images_work_ms | 0),
-                *(hold if reuse else ()),
+                *hold,
             ],
-            condition=free & _lacks_any(variants) if reuse else None,
+            condition=condition,
         )
     except UpdateError as error:
         if error.cause_response_code == CONDITION_FAILED:
@@ -190,9 +202,14 @@ def product_page_with_usages(
 
 
 def whole_page(product_id: str) -> Page:
-    """Return all of a product in one Query of one page, 1 MB at most: notes come last. Raises NotFoundError."""
+    """Return all of a product in one Query, of one page up to 1 MB: notes come last. Raises NotFoundError."""
     pages: Any = LibraryItem.query(product_id).page_iter
-    items = [LibraryItem.from_raw_data(raw) for raw in next(pages)["Items"]]
+    items: list[LibraryItem] = []
+    for page in pages:
+        items += [LibraryItem.from_raw_data(raw) for raw in page["Items"]]
+        last = pages.last_evaluated_key
+        if last is None or last["sort_key"]["S"].startswith(NOTES):
+            break  # all but notes are there; a product with a megabyte of images takes another page
     product, images, usages = _page(items)
     if product is None:
         raise NotFoundError(f"The library has no product {product_id}.")

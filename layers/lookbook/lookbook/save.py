@@ -18,7 +18,18 @@ from pynamodb.transactions import TransactWrite
 from lookbook import aws, generate, history, imaging, ledger, library
 from lookbook.errors import ImageError, NotFoundError
 from lookbook.state import Job, ProductState
-from lookbook.tables import PRODUCT, UPLOAD, Fingerprint, HistoryEntry, Image, LedgerEntry, Product, connection
+from lookbook.tables import (
+    MOST_CONFLICTS,
+    PRODUCT,
+    UPLOAD,
+    Fingerprint,
+    HistoryEntry,
+    Image,
+    LedgerEntry,
+    Product,
+    connection,
+    pause,
+)
 from lookbook.times import iso
 
 if TYPE_CHECKING:
@@ -123,9 +134,9 @@ class Saver:
             except TransactWriteError as error:
                 as_it_is = library.must_have(product.product_id, consistent=True)
                 changed = as_it_is.cover_entry_id != product.cover_entry_id or as_it_is.claimed_by != product.claimed_by
-                if conflicts < history.MAX_CONFLICTS and (changed or history.is_conflict(error)):
+                if conflicts < MOST_CONFLICTS and (changed or history.is_conflict(error)):
                     conflicts, product = conflicts + 1, as_it_is
-                    history.pause()
+                    pause()
                     continue
                 placeholders = [one for one in made if _belongs_to_other_work(one)]
                 if not self.providers[state.product.method].placeholders or not placeholders:
@@ -184,7 +195,7 @@ class Saver:
                     )
             transaction.update(Product(product.product_id, PRODUCT), actions=actions, condition=condition)
             if entry is not None:
-                transaction.save(entry)
+                transaction.save(entry, condition=HistoryEntry.entry_id.does_not_exist())
 
     def entry(self, state: ProductState, product: Product, first: _Made, moment: str) -> HistoryEntry | None:
         """Return what history has to say of new images: nothing, if they only join a cover that was there before."""
@@ -226,9 +237,9 @@ class Saver:
                 Fingerprint.used_by.add({state.product.product_id}),
             ]
         )
-        for user in sorted(fingerprint.used_by):
-            _withdraw(user, one.image_id, now)
-        aws.s3().delete_object(Bucket=self.bucket, Key=library.image_key(one.image_id))
+        kept = [_withdraw(user, one.image_id, now) for user in sorted(fingerprint.used_by)]
+        if not any(kept):
+            aws.s3().delete_object(Bucket=self.bucket, Key=library.image_key(one.image_id))
         if one.job.status == "staged":  # last: as long as it is staged, a Save that was cut off is done again
             ledger.ended(
                 LedgerEntry.get(ledger.work_id(one.job.reuse_key), one.job.attempt, consistent_read=True),
@@ -308,12 +319,17 @@ def _belongs_to_other_work(one: _Made) -> bool:
     return bool(found.blocked) or found.reuse_key != one.job.reuse_key
 
 
-def _withdraw(product_id: str, image_id: str, now: datetime) -> None:
-    """Take a placeholder out of a product that had taken it for an image; its slot is free again."""
+def _withdraw(product_id: str, image_id: str, now: datetime) -> bool:
+    """Take a placeholder out of a product that had taken it for an image; its slot is free again.
+
+    Returns True if it stays, as a person has put it there.
+    """
     product, images = library.product_page(product_id, consistent=True)
     image = next((image for image in images if image.image_id == image_id), None)
-    if product is None or image is None or image.method == UPLOAD:  # what a person has put there stays
-        return
+    if product is None or image is None:
+        return False
+    if image.method == UPLOAD:
+        return True
     others = [other for other in images if other.image_id != image_id]
     actions: list[Any] = [
         Product.images_cost_microusd.add(-int(image.cost_microusd)),
@@ -347,4 +363,5 @@ def _withdraw(product_id: str, image_id: str, now: datetime) -> None:
                 actions=[LedgerEntry.status.set(ledger.BLOCKED), LedgerEntry.reason.set(BLOCKED_REASON)],
             )
         if entry is not None:
-            transaction.save(entry)
+            transaction.save(entry, condition=HistoryEntry.entry_id.does_not_exist())
+    return False

@@ -86,6 +86,7 @@ class Product:
     source: Source
     price: str  # "3.49" or "3.49-4.78" in the source's currency, "" if none
     description: str  # plain text, at most MAX_DESCRIPTION_CHARS
+    locale: str = ""  # of its texts: "pt", "es", "en"; "" if unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,7 +388,13 @@ def _read_entry(index: int, entry: Any) -> Product | Rejection:
         source=_source(entry, item.product_id),
         price=item.price,
         description=item.description,
+        locale=_locale(entry.get("locale")),
     )
+
+
+def _locale(value: Any) -> str:
+    """Return the language of `pt-BR` and the like; it decides nothing but a prompt, so what is none is no error."""
+    return value[:2].lower() if isinstance(value, str) and re.fullmatch(r"[A-Za-z]{2}([-_]\w{2,8})*", value) else ""
 
 
 def _rejection(index: int, reason: str, entry: Any = None) -> Rejection:

@@ -26,7 +26,8 @@ MOST_LOOKED_AT = 2000
 
 def split(text: str) -> list[str]:
     """Return the words of a text in the form in which they are compared: no case, no accents."""
-    plain = unicodedata.normalize("NFKD", text.casefold())
+    # Twice: what is folded to lower case may be composed anew, and letters in fancy dress are plain ones first.
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     letters = "".join(character for character in plain if not unicodedata.combining(character))
     return [word[:MOST_CHARS] for word in re.findall(r"[^\W_]+", letters)]
 
@@ -47,12 +48,13 @@ def keep(product: Product) -> None:
     while wanted != known or again:
         with SearchWord.batch_write() as batch:
             for word in wanted:
-                batch.save(_item(word, product.product_id, wanted))
+                batch.save(_item(word, product, wanted))
             for word in known - wanted:
-                batch.delete(_item(word, product.product_id, wanted))
+                batch.delete(_item(word, product, wanted))
         same = Product.words == known if known else Product.words.does_not_exist()
         try:
-            Product(product.product_id, PRODUCT).update([Product.words.set(wanted)], condition=same)
+            words = Product.words.set(wanted) if wanted else Product.words.remove()  # there are no empty sets
+            Product(product.product_id, PRODUCT).update([words], condition=same)
         except UpdateError as error:
             if error.cause_response_code != CONDITION_FAILED:
                 raise
@@ -64,8 +66,8 @@ def keep(product: Product) -> None:
             return
 
 
-def _item(word: str, product_id: str, words: set[str]) -> SearchWord:
-    return SearchWord(f"word#{word[0]}", f"{word}#{product_id}", words=words)
+def _item(word: str, product: Product, words: set[str]) -> SearchWord:
+    return SearchWord(f"word#{word[0]}", f"{word}#{product.product_id}", source=product.source, words=words)
 
 
 def goes_on(text: str, start: str) -> bool:
@@ -78,8 +80,8 @@ def _sought(text: str) -> list[str]:
     return sorted(set(split(text)), key=lambda word: (-len(word), word))
 
 
-def find(text: str, limit: int, start: str | None) -> tuple[list[str], str | None]:
-    """Return the ids of up to `limit` products, each once, and where to go on (None: nowhere).
+def find(text: str, limit: int, start: str | None, source: str | None = None) -> tuple[list[str], str | None]:
+    """Return the ids of up to `limit` products (of a source), each once, and where to go on (None: nowhere).
 
     Products come by the word that was found, then by id. Before the end there may be fewer than `limit`.
     """
@@ -99,7 +101,7 @@ def find(text: str, limit: int, start: str | None) -> tuple[list[str], str | Non
     )
     for item in items:
         word, _, product_id = item.sort_key.partition("#")
-        words = set(item.words or ())
+        words = set(item.words or ()) if source in (None, item.source) else set()
         # A product with several words that begin so is told at the first of them.
         if word == min(_beginning(words, longest), default=word) and all(_beginning(words, each) for each in sought):
             found.append(product_id)

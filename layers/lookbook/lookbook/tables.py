@@ -6,6 +6,8 @@ when a function starts, never at import.
 
 from __future__ import annotations
 
+import random
+import time
 from typing import TYPE_CHECKING, Any
 
 from pynamodb.attributes import (
@@ -19,12 +21,16 @@ from pynamodb.attributes import (
     UnicodeSetAttribute,
 )
 from pynamodb.connection import Connection
+from pynamodb.exceptions import UpdateError
 from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, IncludeProjection
 from pynamodb.models import Model
 
 from lookbook import aws
 
 if TYPE_CHECKING:
+    from pynamodb.expressions.condition import Condition
+    from pynamodb.expressions.update import Action
+
     from lookbook.settings import Settings
 
 PRODUCT = "product"
@@ -49,10 +55,14 @@ class _Meta:
     base_backoff_ms = 50
 
 
+# An index has what its lists show, so that what changes often (claims) or is long (descriptions) is not written there.
+LISTED = ["kind", "title", "category", "cover_image_id", "variants", "tags", "created_at"]
+
+
 class ProductsBySource(GlobalSecondaryIndex["LibraryItem"]):
     class Meta:
         index_name = "products_by_source"
-        projection = AllProjection()
+        projection = IncludeProjection([*LISTED, "source_status", "source_deleted_at"])
 
     source = UnicodeAttribute(hash_key=True)
     updated_at = UnicodeAttribute(range_key=True)
@@ -61,7 +71,7 @@ class ProductsBySource(GlobalSecondaryIndex["LibraryItem"]):
 class ProductsByTime(GlobalSecondaryIndex["LibraryItem"]):
     class Meta:
         index_name = "products_by_time"
-        projection = AllProjection()
+        projection = IncludeProjection([*LISTED, "source"])
 
     listing = UnicodeAttribute(hash_key=True)
     updated_at = UnicodeAttribute(range_key=True)
@@ -89,8 +99,29 @@ class UsagesByStore(GlobalSecondaryIndex["LibraryItem"]):
     product_id = UnicodeAttribute(range_key=True)
 
 
+# AWS refuses a plain update of an item while a transaction is at it, and botocore does not repeat that.
+IN_TRANSACTION = "TransactionConflictException"
+MOST_CONFLICTS = 8
+
+
+def pause() -> None:
+    """Wait a moment, so that those who collided do not collide again."""
+    time.sleep(random.uniform(0.05, 0.3))  # noqa: S311 - only to spread them
+
+
+def _update(item: Model, actions: list[Action], condition: Condition | None) -> Any:
+    for _ in range(MOST_CONFLICTS):
+        try:
+            return Model.update(item, actions, condition=condition)
+        except UpdateError as error:
+            if error.cause_response_code != IN_TRANSACTION:
+                raise
+            pause()
+    return Model.update(item, actions, condition=condition)
+
+
 class LibraryItem(Model):
-    """One item of a product's collection: the product itself, its images and its usages, together one Query."""
+    """One item of a product's collection: the product itself, its images, usages and notes, together one Query."""
 
     class Meta(_Meta):
         pass
@@ -103,6 +134,10 @@ class LibraryItem(Model):
     by_time = ProductsByTime()
     by_picture = ProductsByPicture()
     by_store = UsagesByStore()
+
+    def update(self, actions: list[Action], condition: Condition | None = None) -> Any:  # type: ignore[override]  # settings are not used
+        """Change the item, and read it back; again, a few times, while a transaction is at it."""
+        return _update(self, actions, condition)
 
 
 class Product(LibraryItem, discriminator="product"):
@@ -269,6 +304,7 @@ class HotmartSync(LibraryItem, discriminator="hotmart_sync"):
 class SearchWord(LibraryItem, discriminator="word"):
     """A word of a product's title, id or tags: see search.py for its keys. `words` are all of the product's."""
 
+    source = UnicodeAttribute()
     words = UnicodeSetAttribute()
 
 
@@ -333,6 +369,10 @@ class RunsItem(Model):
 
     by_time = RunsByTime()
     by_run = LedgerByRun()
+
+    def update(self, actions: list[Action], condition: Condition | None = None) -> Any:  # type: ignore[override]  # as above
+        """Change the item, and read it back; again, a few times, while a transaction is at it."""
+        return _update(self, actions, condition)
 
 
 class Run(RunsItem, discriminator="run"):

@@ -16,7 +16,7 @@ from pynamodb.exceptions import DoesNotExist, UpdateError
 from lookbook import aws, covers, library
 from lookbook.errors import InputError, NotFoundError
 from lookbook.logging import logger
-from lookbook.tables import Upload
+from lookbook.tables import CONDITION_FAILED, Upload
 from lookbook.times import iso, seconds_between
 
 if TYPE_CHECKING:
@@ -53,17 +53,20 @@ def get(product_id: str, upload_id: str, now: datetime) -> Upload:
     return upload
 
 
-def accept(key: str, bucket: str, now: datetime) -> Upload | None:
+def accept(key: str, version_id: str | None, bucket: str, now: datetime) -> Upload | None:
     """Look at what has arrived: make it its product's cover, or say why not. May be repeated.
 
-    Returns None for what nobody has announced or what is settled already; either is deleted.
+    Returns None for what nobody has announced or what is settled already. What was sent is deleted for good.
     """
     upload = _get(key.removeprefix(PREFIX))
     if upload is not None and upload.status == WAITING:
         _settle(upload, key, bucket, now)
     else:
         upload = None
-    aws.s3().delete_object(Bucket=bucket, Key=key)
+    if version_id:  # without it, a versioned bucket would only hide it
+        aws.s3().delete_object(Bucket=bucket, Key=key, VersionId=version_id)
+    else:
+        aws.s3().delete_object(Bucket=bucket, Key=key)
     return upload
 
 
@@ -90,7 +93,12 @@ def _end(upload: Upload, status: str, *, reason: str | None = None, image: Image
         actions.append(Upload.reason.set(reason))
     if image is not None:
         actions.append(Upload.image_id.set(image.image_id))
-    upload.update(actions)
+    try:
+        upload.update(actions, condition=Upload.status == WAITING)
+    except UpdateError as error:
+        if error.cause_response_code != CONDITION_FAILED:
+            raise
+        return  # another call, of the same event, was faster: what it says stands
     logger.info("upload settled", extra={"upload_id": id_of(upload), "product_id": upload.product_id, "status": status})
 
 

@@ -32,8 +32,7 @@ def groups(request: Request) -> set[str]:
 
 
 def user(request: Request) -> str:
-    """Return the name by which what the sender does is written down: the e-mail address, if the token has one."""
+    """Return the name by which what the sender does is written down: the e-mail address, if it has been verified."""
     told = request.claims
-    return str(
-        told.get("email") or told.get("cognito:username") or told.get("username") or told.get("sub") or "unknown"
-    )
+    email = told.get("email") if str(told.get("email_verified")).lower() == "true" else None
+    return str(email or told.get("cognito:username") or told.get("username") or told.get("sub") or "unknown")

@@ -25,7 +25,7 @@ def decode(cursor: str | None) -> Any:
         return None
     try:
         return json.loads(base64.b64decode(cursor, altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError) as error:
+    except (binascii.Error, ValueError, RecursionError) as error:
         raise InputError(FORGED) from error
 
 
@@ -38,6 +38,6 @@ def decode_key(cursor: str | None, fixed: dict[str, str], names: set[str]) -> di
         raise InputError(FORGED)
     for name, value in position.items():
         is_text = isinstance(value, dict) and list(value) == ["S"] and isinstance(value["S"], str)
-        if not is_text or value["S"] != fixed.get(name, value["S"]):
+        if not is_text or not value["S"] or value["S"] != fixed.get(name, value["S"]):
             raise InputError(FORGED)
     return position

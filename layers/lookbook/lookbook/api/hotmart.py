@@ -20,8 +20,8 @@ from lookbook.times import now
 
 router = Router()
 
-# A sync that was asked for has begun within this, even if its function has to be started first.
-BEGUN_SECONDS = 10
+# A sync that was asked for has begun within this, even if its function has to be started first; the API has 29.
+BEGUN_SECONDS = 20
 POLL_SECONDS = 0.2
 NOT_NOW = "Hotmart's sync cannot be started at the moment. Try it again."
 
@@ -32,6 +32,7 @@ def sync(_nothing: Nothing, request: Request) -> shapes.HotmartStatus:
 
     409 while the account's credentials are not set.
     """
+    deadline = time.monotonic() + BEGUN_SECONDS
     told = json.loads(_call({"test": True}))
     if told.get("configured") is False:
         raise ConflictError(str(told["error"]))
@@ -40,7 +41,6 @@ def sync(_nothing: Nothing, request: Request) -> shapes.HotmartStatus:
         return before
     _call({"started_by": user(request)}, InvocationType="Event")
     logger.info("hotmart sync asked for", extra={"by": user(request)})
-    deadline = time.monotonic() + BEGUN_SECONDS
     while (found := _status()) == before and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
     return found

@@ -148,6 +148,7 @@ def generate(product_id: ProductId, prompt: Prompt, request: Request) -> shapes.
         "source": product.source,
         "image": product.source_url or None,
         "description": product.description,
+        "locale": product.locale,
     }
     return execute(run, json.dumps([about]).encode())
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NO_FORM = "The body is no form: send it as multipart/form-data, as curl does with -F image=@picture.jpg."
+MOST_PARTS = 100
 BROKEN = "The form cannot be read: a part of it is broken, or its end is missing. Send it again."
 
 
@@ -21,7 +22,7 @@ def parts(content_type: str, body: bytes) -> Iterator[tuple[str | None, bytes]]:
     """
     boundary = _boundary(content_type)
     _preamble, *found = (b"\r\n" + body).split(b"\r\n--" + boundary)
-    if not found or not found[-1].startswith(b"--"):
+    if not found or not found[-1].startswith(b"--") or len(found) > MOST_PARTS:
         raise InputError(BROKEN)
     for part in found[:-1]:
         padding, _, rest = part.partition(b"\r\n")

@@ -12,6 +12,8 @@ from lookbook.api.access import user
 from lookbook.api.http import JsonBody, Request, Router, example
 from lookbook.api.parameters import Cursor, Limit, ProductId
 from lookbook.api.products import show_note
+from lookbook.errors import InputError
+from lookbook.tables import NOTES
 from lookbook.times import now
 
 router = Router()
@@ -31,6 +33,8 @@ class Text(JsonBody):
 def list_notes(product_id: ProductId, limit: Limit = 20, cursor: Cursor = None) -> shapes.Notes:
     """A product's notes, newest first."""
     start = cursors.decode_key(cursor, {"product_id": product_id}, {"sort_key"})
+    if start is not None and not start["sort_key"]["S"].startswith(NOTES):
+        raise InputError(cursors.FORGED)
     page = notes.page(product_id, limit, start)
     found = [show_note(note) for note in page]
     if not found:

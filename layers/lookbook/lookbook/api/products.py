@@ -64,9 +64,9 @@ def _search(text: str, source: str | None, limit: int, cursor: str | None) -> sh
     start = cursors.decode(cursor)
     if start is not None and not (isinstance(start, str) and search.goes_on(text, start)):
         raise InputError(cursors.FORGED)
-    ids, more = search.find(text, limit, start)
+    ids, more = search.find(text, limit, start, source)
     found = {each.product_id: each for each in Product.batch_get([(each, PRODUCT) for each in ids])} if ids else {}
-    products = [found[each] for each in ids if each in found and source in (None, found[each].source)]
+    products = [found[each] for each in ids if each in found]
     return {"products": [show(product) for product in products], "cursor": cursors.encode(more)}
 
 
