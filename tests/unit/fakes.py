@@ -303,13 +303,16 @@ class Tables:
     """DynamoDB in memory: it judges conditions and carries updates out, so that models and modules are the real ones.
 
     `refusals` are the reasons for which the next transactions are cancelled, one list each; `index_lag`: so many
-    queries of an index find nothing yet; `about_to_write` and `written` are told of each write but transactions.
+    queries of an index find nothing yet; `in_transaction`: so many updates meet a transaction; `queries` counts them;
+    `about_to_write` and `written` are told of each write but transactions.
     """
 
     def __init__(self) -> None:
         self.rows: dict[str, dict[tuple[str, str], Raw]] = {}
         self.refusals: list[list[str]] = []
         self.index_lag = 0
+        self.in_transaction = 0
+        self.queries = 0
         self.about_to_write: Callable[[], object] = lambda: None
         self.written: Callable[[], object] = lambda: None
 
@@ -363,6 +366,9 @@ class _Table:
     def _write(self, error: type[PynamoDBException], *args: Any, **kwargs: Any) -> dict[str, Raw]:
         write = self.get_operation_kwargs(*args, **kwargs)
         self.connection.about_to_write()
+        if self.connection.in_transaction and error is UpdateError:
+            self.connection.in_transaction -= 1
+            raise error("refused", ClientError({"Error": {"Code": "TransactionConflictException"}}, "Write"))
         if not write.may_be():
             raise error("refused", ClientError({"Error": {"Code": "ConditionalCheckFailedException"}}, "Write"))
         after = write.carry_out()
@@ -413,6 +419,7 @@ class _Table:
         scan_index_forward: bool | None = None,
         **_: Any,
     ) -> dict[str, Any]:
+        self.connection.queries += 1
         name = self.names[0]
         if index_name:
             name = self.model._indexes[index_name]._hash_key_attribute().attr_name

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from pynamodb.exceptions import TransactWriteError
 
 from lookbook import aws, covers, history, library
@@ -221,6 +222,75 @@ def test_another_refusal_is_not_tried_again(world: World) -> None:
     with pytest.raises(TransactWriteError):
         world.upload(A, 1)
     assert world.slept == []
+
+
+def test_a_placeholder_that_is_withdrawn_at_that_moment_does_not_become_the_cover(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an image that is taken out after it was read
+    world.upload(A, 1)
+    world.upload(B, 2)
+    stale = library.product_page("P")
+    world.images()[A].delete()
+    read, readings = library.product_page, [stale]
+    monkeypatch.setattr(library, "product_page", lambda *_, **__: readings.pop() if readings else read("P"))
+
+    with pytest.raises(NotFoundError):
+        covers.activate("P", A, at(3))
+    assert (world.cover(), set(world.images())) == (B, {B})
+
+
+def test_a_plain_write_waits_for_a_transaction_to_be_over(world: World) -> None:
+    """AWS refuses it then, and botocore does not repeat that."""
+    world.upload(A, 1)
+    world.tables.in_transaction = 2
+    assert library.set_tags("P", ["sale"]).tags == ["sale"]
+    assert len(world.slept) == 2
+
+
+def test_who_puts_the_same_bytes_at_the_same_moment_waits_for_the_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [ClientError({"Error": {"Code": "ConditionalRequestConflict"}}, "PutObject")]
+    put = world.bucket.put_object
+
+    def conflict(**given: Any) -> None:
+        if answers:
+            raise answers.pop()
+        put(**given)
+
+    monkeypatch.setattr(world.bucket, "put_object", conflict)
+    world.upload(A, 1)
+    assert (world.cover(), list(world.bucket.objects)) == (A, [library.image_key(A)])
+
+
+def test_bytes_are_put_once(world: World) -> None:
+    world.upload(A, 1)
+    world.bucket.objects[library.image_key(A)] = b"as it was first"
+    world.upload(A, 2)
+    assert world.bucket.objects[library.image_key(A)] == b"as it was first"
+
+
+# --- runs for new images ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("world")
+def test_whoever_wants_new_images_waits_for_nobody_and_others_wait_for_it() -> None:
+    item = a_product(product_id="P", title="Another Title")
+    release = Product("P", "product")
+    release.update([Product.claimed_by.set("somebody"), Product.claim_expires_at.set(NOW.timestamp() + 60)])
+
+    # When somebody else holds the product, then it is done without the claim
+    claimed = library.claim(item, "fresh", 1, NOW, reuse=False)
+    assert claimed is not None
+    assert (claimed.claimed_by, claimed.title) == ("somebody", a_product().title)
+
+    # And when nobody does, then with it, and others wait
+    library.release("P", "somebody")
+    fresh = library.claim(item, "fresh", 1, NOW, reuse=False)
+    assert fresh is not None
+    assert fresh.claimed_by == "fresh"
+    assert library.claim(item, "other", 1, NOW) is None
 
 
 # --- which image -----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 from pynamodb.exceptions import TransactWriteError
 
-from lookbook import aws, imaging, ledger, library
+from lookbook import aws, covers, history, imaging, ledger, library
 from lookbook.errors import NotFoundError
 from lookbook.providers.base import Provider
 from lookbook.save import BLOCKED_REASON, Saver
@@ -626,6 +626,84 @@ def test_a_cover_that_has_come_meanwhile_is_not_replaced(world: World, monkeypat
         patch.setattr(library, "product_page", lambda *_, **__: stale)
         assert outcome(world.saves(job)).status == "generated"
     assert (world.there().variants, world.there().cover_image_id) == ({1, 2}, image_id(BLUE))
+
+
+def requested(state: ProductState, seconds: float) -> ProductState:
+    """The same, of a run that was asked for so many seconds after the others."""
+    state.run.requested_at = iso(NOW + timedelta(seconds=seconds))
+    return state
+
+
+def in_order(product_id: str = "CJ1") -> list[str | None]:
+    """The images of a product's history, newest first."""
+    return [entry.image_id for entry in history.page(product_id, 100)]
+
+
+@pytest.mark.parametrize(("seconds", "newest"), [(-60, "uploaded"), (60, "generated")])
+def test_of_two_new_covers_that_of_the_later_request_counts(world: World, seconds: float, newest: str) -> None:
+    # Given an upload, and a run for new images that was asked for before it, or after, and is done only now
+    world.product()
+    covers.upload("CJ1", imaging.normalise(BLUE), "bucket", covers.Act("ana", NOW))
+    state = requested(world.state(world.staged(1, RED), reuse=False), seconds)
+
+    assert outcome(world.save(state)).status == "generated"
+
+    # Then both are there and in history, in the order in which they were asked for, and the newer one is the cover
+    expected = [image_id(BLUE), image_id(RED)] if newest == "uploaded" else [image_id(RED), image_id(BLUE)]
+    assert in_order() == expected
+    assert world.there().cover_image_id == expected[0]
+    assert {each.image_id for each in library.product_page("CJ1")[1]} == set(expected)
+
+
+def test_a_first_cover_that_an_upload_has_overtaken_is_in_history(world: World) -> None:
+    # Given a run for a product without images, and an upload while it was at work
+    world.product()
+    covers.upload("CJ1", imaging.normalise(BLUE), "bucket", covers.Act("ana", NOW))
+    world.save(requested(world.state(world.staged(2, RED)), -60))
+
+    assert (in_order(), world.there().cover_image_id) == ([image_id(BLUE), image_id(RED)], image_id(BLUE))
+
+
+def test_images_that_only_join_a_cover_are_no_change_of_it(world: World) -> None:
+    world.product()
+    covers.upload("CJ1", imaging.normalise(BLUE), "bucket", covers.Act("ana", NOW))
+    world.save(requested(world.state(world.staged(2, RED)), 60))
+
+    assert (in_order(), world.there().cover_image_id) == ([image_id(BLUE)], image_id(BLUE))
+
+
+def test_of_one_run_the_first_variant_stays_the_cover(world: World) -> None:
+    # Given a run for new images whose second variant is saved first, in another pass than the first one
+    world.product()
+    for variant, picture_of_it in ((2, RED), (1, BLUE), (3, GREY)):
+        world.save(requested(world.state(world.staged(variant, picture_of_it), reuse=False), 5))
+
+    assert (in_order()[0], world.there().cover_image_id) == (image_id(BLUE), image_id(BLUE))
+    assert set(in_order()) == {image_id(BLUE), image_id(RED), image_id(GREY)}
+
+
+def test_a_product_that_has_no_cover_any_more_gets_the_next_one(world: World) -> None:
+    # Given a cover that was hidden after the run was asked for
+    world.product()
+    covers.upload("CJ1", imaging.normalise(BLUE), "bucket", covers.Act("ana", NOW))
+    covers.hide("CJ1", image_id(BLUE), covers.Act("ana", NOW + timedelta(seconds=90)))
+    world.save(requested(world.state(world.staged(2, RED)), 30))
+
+    assert (in_order()[0], world.there().cover_image_id) == (image_id(RED), image_id(RED))
+
+
+def test_an_upload_that_looks_like_a_placeholder_stays(world: World) -> None:
+    # Given a picture that a person has uploaded, and that a provider then sends for another product
+    world.provider = Method("catvton", placeholders=True)
+    world.product("CJ0")
+    covers.upload("CJ0", imaging.normalise(GREY), "bucket", covers.Act("ana", NOW))
+    world.product()
+    assert outcome(world.saves(world.staged(1, GREY))).status == "blocked"
+
+    # Then it is no image of that one, and stays where a person has put it, bytes and all
+    assert world.images("CJ1") == {}
+    assert [each.image_id for each in world.images("CJ0").values()] == [image_id(GREY)]
+    assert image_id(GREY) in world.pictures()
 
 
 def test_a_claim_that_is_lost_meanwhile_is_not_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

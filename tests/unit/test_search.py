@@ -67,6 +67,32 @@ def test_a_product_that_is_as_it_was_costs_no_write(tables: Tables) -> None:
     search.keep(product)
 
 
+def test_letters_in_fancy_dress_are_plain_ones(tables: Tables) -> None:  # noqa: ARG001 - as above
+    fancy = (
+        "\N{MATHEMATICAL BOLD SCRIPT CAPITAL A}mazing \N{FULLWIDTH LATIN CAPITAL LETTER D}ress Ströme STRASSE İstanbul"
+    )
+    has("A", fancy)
+    for text in ("amazing", "DRESS", "strome", "straße", "istanbul"):
+        assert found(text) == ["A"], text
+
+
+def test_of_one_source_only_its_products_are_looked_through(tables: Tables) -> None:  # noqa: ARG001 - as above
+    for number in range(30):
+        has(f"CJ{number}", "dress")
+    library.claim(a_product(product_id="hotmart:1", title="dress", source="hotmart"), RUN_ID, 1, NOW)
+    search.keep(Product.get("hotmart:1", "product"))
+
+    assert search.find("dress", 5, None, "hotmart") == (["hotmart:1"], None)
+
+
+def test_a_product_without_a_word_is_found_by_none(tables: Tables) -> None:
+    product = has("~~~", "!!!", "sale")
+    product.update([Product.tags.set([])])
+    search.keep(product)
+    assert (found("sale"), product.words) == ([], set())
+    assert not [key for key in tables.rows["LibraryItem"] if key[0].startswith("word#")]
+
+
 def test_a_search_goes_on_where_it_stopped(tables: Tables) -> None:  # noqa: ARG001 - as above
     for number in range(10):
         has(f"P{number}", f"Hat {number}")

@@ -155,3 +155,27 @@ def test_of_two_uploads_the_one_that_came_later_is_the_cover(world: World) -> No
 
     assert library.must_have("P").cover_image_id == IMAGE_ID
     assert [action for action, _ in world.told()] == ["uploaded"] * 3
+
+
+def test_an_event_that_is_told_twice_at_once_does_not_take_back_what_was_done(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a second call that has read the upload as waiting before the first one is done
+    upload = world.arrives(picture())
+    read, stale = uploads._get, uploads._get(uploads.id_of(upload))
+    world.accept(upload)
+    monkeypatch.setattr(uploads, "_get", lambda _: stale)
+
+    # When it finds nothing to look at any more
+    world.accept(upload, seconds=9)
+
+    monkeypatch.setattr(uploads, "_get", read)
+    assert (world.look(upload).status, world.told()) == ("done", [("uploaded", IMAGE_ID)])
+
+
+def test_what_was_sent_is_deleted_for_good(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    deleted: list[dict[str, Any]] = []
+    monkeypatch.setattr(world.bucket, "delete_object", lambda **given: deleted.append(given))
+    upload = world.arrives(picture())
+    uploads.accept(world.key(upload), "version-1", "bucket", NOW)
+    assert deleted == [{"Bucket": "bucket", "Key": world.key(upload), "VersionId": "version-1"}]

@@ -1,0 +1,131 @@
+"""The routes of products, images and notes: what they read, and what they pass on."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from lookbook import aws, covers, imaging, library, notes, tables
+from lookbook.api import config, images, products, respond, runs
+from lookbook.settings import ApiSettings
+from lookbook.tables import Run
+from tests.unit.fakes import Bucket, Tables, a_product, method_settings, tables_in_memory
+
+NOW = datetime(2026, 11, 21, 10, 20, tzinfo=UTC)
+A = "a" * 64
+
+
+class World:
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        self.bucket = Bucket()
+        self.started: list[dict[str, Any]] = []
+        library.claim(a_product(product_id="P", title="Yoga", image_url=""), "20261121T101502-3f9a2c1b", 1, NOW)
+
+    def start_execution(self, *, name: str, **given: Any) -> None:
+        self.started.append({"name": name, **json.loads(given["input"])})
+
+    def call(self, method: str, path: str, body: Any = None, query: str = "") -> tuple[int, Any]:
+        claims = {"cognito:username": "ana", "cognito:groups": "[editors]"}
+        event = {
+            "rawPath": f"/api/products/{path}",
+            "rawQueryString": query,
+            "body": None if body is None else json.dumps(body),
+            "requestContext": {"http": {"method": method}, "authorizer": {"jwt": {"claims": claims}}},
+        }
+        answer = respond(event)
+        return answer["statusCode"], json.loads(answer["body"])
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World(tables_in_memory(monkeypatch))
+    told = ApiSettings.model_validate(
+        method_settings().model_dump()
+        | {
+            "store_secrets_prefix": "lookbook/stores/",
+            "publish_function": "publish",
+            "hotmart_sync_function": "hotmart",
+            "hotmart_schedule": "rate(1 hour)",
+            "pipeline_arn": "arn:pipeline",
+            "user_pool_client_id": "client",
+            "aws_region": "eu-west-1",
+            "open_ai_usd_per_million_tokens": "5,8,30",
+        }
+    )
+    for module in (config, images, products, runs):
+        monkeypatch.setattr(module, "settings", lambda: told)
+    monkeypatch.setattr(aws, "s3", lambda: made.bucket)
+    monkeypatch.setattr(aws, "step_functions", lambda: made)
+    return made
+
+
+def test_a_product_s_page_is_one_query(world: World) -> None:
+    # Given a product with images and notes
+    for number in range(5):
+        picture = imaging.Picture(b"jpeg", 9, 9, f"{number:064x}", "0" * 16)
+        covers.upload("P", picture, "bucket", covers.Act("ana", NOW))
+        notes.add("P", f"note {number}", "ana", NOW)
+    covers.hide("P", f"{0:064x}", covers.Act("ana", NOW))
+    before = world.tables.queries
+
+    # When it is looked at, then all of it is read at once, and nothing else
+    status, page = world.call("GET", "P")
+    assert (status, world.tables.queries - before) == (200, 1)
+    assert (len(page["image_list"]), len(page["notes"]), page["more_notes"]) == (4, 5, False)
+    assert [image["is_cover"] for image in page["image_list"]].count(True) == 1
+
+
+def test_a_page_of_more_than_a_megabyte_of_images_is_read_to_its_product(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a table that hands out two items a page, as DynamoDB does a megabyte
+    for number in range(5):
+        picture = imaging.Picture(b"jpeg", 9, 9, f"{number:064x}", "0" * 16)
+        covers.upload("P", picture, "bucket", covers.Act("ana", NOW))
+    for number in range(5):
+        notes.add("P", f"note {number}", "ana", NOW)
+    table = type(tables.LibraryItem._get_connection())
+    query = table.query
+
+    def two(self: Any, *args: Any, **given: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = query(self, *args, **given)
+        if len(answer["Items"]) > 2:
+            answer["Items"] = answer["Items"][:2]
+            answer["LastEvaluatedKey"] = {name: answer["Items"][-1][name] for name in ("product_id", "sort_key")}
+        return answer
+
+    monkeypatch.setattr(table, "query", two)
+    status, page = world.call("GET", "P")
+    assert (status, page["title"], len(page["image_list"])) == (200, "Yoga", 5)
+    assert (page["notes"], page["more_notes"]) == ([], True)
+
+
+def test_a_prompt_goes_into_a_run_of_the_product_alone(world: World) -> None:
+    product = library.must_have("P")
+    product.update([tables.Product.locale.set("pt"), tables.Product.description.set("Calma.")])
+
+    status, run = world.call("POST", "P/images/generate", {"customPrompt": "  Um pôr do sol\n"})
+
+    assert (status, run["kind"], run["started_by"]) == (202, "cover", "ana")
+    assert run["options"] == {"variants": 1, "method": "openai", "reuse": False, "prompt": "  Um pôr do sol\n"}
+    [started] = world.started
+    [entry] = json.loads(world.bucket.objects[started["key"]])
+    assert (entry["product_id"], entry["locale"], entry["description"]) == ("P", "pt", "Calma.")
+    assert Run.get(run["run_id"], "run").status == "running"
+
+
+def test_a_cursor_of_another_list_is_none(world: World) -> None:
+    notes.add("P", "note", "ana", NOW)
+    from lookbook.api.cursor import encode  # noqa: PLC0415 - only here
+
+    for key in (
+        {"product_id": {"S": "P"}, "sort_key": {"S": "product"}},
+        {"product_id": {"S": "P"}, "sort_key": {"S": ""}},
+    ):
+        assert world.call("GET", "P/notes", query=f"cursor={encode(key)}")[0] == 422
+    deep = "W1tb" * 30_000  # a list in a list in a list …
+    assert world.call("GET", "P/notes", query=f"cursor={deep[:1900]}")[0] == 422
