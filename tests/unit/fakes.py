@@ -303,7 +303,7 @@ class Tables:
     """DynamoDB in memory: it judges conditions and carries updates out, so that models and modules are the real ones.
 
     `refusals` are the reasons for which the next transactions are cancelled, one list each; `index_lag`: so many
-    queries of an index find nothing yet; `in_transaction`: so many updates meet a transaction; `queries` counts them;
+    queries of an index find nothing yet; `in_transaction`: so many updates meet a transaction; `queries` and `items_read` count;
     `about_to_write` and `written` are told of each write but transactions.
     """
 
@@ -313,6 +313,7 @@ class Tables:
         self.index_lag = 0
         self.in_transaction = 0
         self.queries = 0
+        self.items_read = 0
         self.about_to_write: Callable[[], object] = lambda: None
         self.written: Callable[[], object] = lambda: None
 
@@ -438,6 +439,7 @@ class _Table:
         if exclusive_start_key:
             keys = [{name: item[name] for name in exclusive_start_key} for item in found]
             found = found[keys.index(exclusive_start_key) + 1 :]
+        self.connection.items_read += len(found)
         return {"Items": found, "Count": len(found), "ScannedCount": len(found)}
 
 

@@ -143,6 +143,14 @@ def test_a_hidden_cover_makes_way_for_the_one_before_it(world: World) -> None:
     assert world.agrees()
 
 
+def test_what_was_hidden_before_does_not_come_back_by_itself(world: World) -> None:
+    for seconds, image_id in enumerate((C, A, B)):
+        world.upload(image_id, seconds)
+    covers.hide("P", A, at(5))
+    covers.hide("P", B, at(6))
+    assert (world.cover(), world.agrees()) == (C, True)
+
+
 def test_a_product_whose_images_are_all_hidden_has_no_cover_until_one_comes_back(world: World) -> None:
     world.upload(A, 1)
     covers.hide("P", A, at(2))

@@ -74,7 +74,7 @@ def test_there_is_no_note_on_a_product_that_is_none(tables: Tables) -> None:
     assert tables.copy() == before
 
 
-def test_steps_that_need_no_notes_do_not_read_them(tables: Tables) -> None:  # noqa: ARG001 - as above
+def test_steps_that_need_no_notes_do_not_read_them(tables: Tables) -> None:
     add("x" * 5000)
     product, images, usages = library.product_page_with_usages("P")
-    assert (product is not None, images, usages) == (True, [], [])
+    assert (product is not None, images, usages, tables.items_read) == (True, [], [], 1)
