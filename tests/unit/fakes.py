@@ -303,8 +303,8 @@ class Tables:
     """DynamoDB in memory: it judges conditions and carries updates out, so that models and modules are the real ones.
 
     `refusals` are the reasons for which the next transactions are cancelled, one list each; `index_lag`: so many
-    queries of an index find nothing yet; `in_transaction`: so many updates meet a transaction; `queries` and `items_read` count;
-    `about_to_write` and `written` are told of each write but transactions.
+    queries of an index find nothing yet; `in_transaction`: so many updates meet a transaction; `queries` and
+    `items_read` count; `about_to_write` and `written` are told of each write but transactions.
     """
 
     def __init__(self) -> None:
