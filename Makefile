@@ -10,8 +10,8 @@ RUN := .venv/bin/python -m
 
 help:
 	@echo "make demo    two stores' scrapes become images on the local cloud; ends with a contact sheet"
-	@echo "make test    every test but the fault matrix (make lint: style and types)"
-	@echo "make proofs  the fault matrix: processes are killed and providers fail, wherever that can happen (4 minutes)"
+	@echo "make test    every test but the proofs (make lint: style and types)"
+	@echo "make proofs  the guide word for word, restarts, and the fault matrix: whatever can be killed or fail is (10 minutes)"
 	@echo "make up      start the local cloud and deploy to it (PARAMS=\"Name=value …\"); make down stops it,"
 	@echo "             and the next make up goes on with what it held; make forget stops it and throws that away"
 	@echo "make bench   the figures: time against the GPU's own, memory, cost"

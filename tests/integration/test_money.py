@@ -370,6 +370,7 @@ def test_a_run_whose_execution_died_is_told_and_can_be_retried(stack: Stack, pro
 # ---------------------------------------------------------------------- limits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", SERVICES)
 def test_a_storm_of_429_fails_no_product(stack: Stack, products: Products, method: str) -> None:
     scrape = products(2)

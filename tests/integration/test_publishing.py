@@ -387,6 +387,7 @@ def test_a_publisher_that_is_killed_leaves_no_picture_twice(
     assert run["stores"][0]["unchanged"] == PRODUCTS
 
 
+@pytest.mark.slow
 def test_publishers_that_are_killed_at_random_leave_no_picture_twice(seller: Seller) -> None:
     # Given a shop that takes its time
     store = seller.store()
@@ -402,7 +403,7 @@ def test_publishers_that_are_killed_at_random_leave_no_picture_twice(seller: Sel
                 os.kill(process, signal.SIGKILL)
                 kills += 1
         time.sleep(0.2)
-    assert kills == 2
+    assert kills >= 2
 
     # Then the run ends well all the same
     run = seller.stack.wait(run_id)
@@ -433,6 +434,7 @@ def test_a_time_out_after_success_adds_nothing_twice(seller: Seller) -> None:
     as_wanted(seller, store)
 
 
+@pytest.mark.slow
 def test_a_storm_of_throttling_is_waited_out(seller: Seller) -> None:
     store = seller.store()
     store.fault(kind="throttled", count=4)

@@ -15,6 +15,8 @@ from local.cloud import Cloud, CloudError
 from local.seed import seed_model_photos
 from tests.integration.conftest import ROOT, Stack
 
+pytestmark = pytest.mark.slow  # each has engines of its own, and some a deployment or two
+
 
 @pytest.fixture
 def cloud(worker_id: str) -> Iterator[Cloud]:
@@ -62,7 +64,6 @@ def images(stack: Stack, product_id: str) -> list[bytes]:
     return [requests.get(image["url"], timeout=10).content for image in page["image_list"]]
 
 
-@pytest.mark.slow  # two deployments, one after the other
 def test_a_users_story_goes_on_after_a_restart(cloud: Cloud) -> None:
     # Given a cloud with a run's images in the library and in a shop, another user, and a run that is under way
     before = up(cloud)
