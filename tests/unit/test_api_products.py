@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -116,6 +117,61 @@ def test_a_prompt_goes_into_a_run_of_the_product_alone(world: World) -> None:
     [entry] = json.loads(world.bucket.objects[started["key"]])
     assert (entry["product_id"], entry["locale"], entry["description"]) == ("P", "pt", "Calma.")
     assert Run.get(run["run_id"], "run").status == "running"
+
+
+def test_what_is_hidden_does_not_count_and_keeps_its_place(world: World) -> None:
+    # Given two images of the first variant
+    ids = [f"{number:064x}" for number in range(2)]
+    for image_id in ids:
+        covers.upload("P", imaging.Picture(b"jpeg", 9, 9, image_id, "0" * 16), "bucket", covers.Act("ana", NOW))
+
+    # When one after the other is hidden, then the product has none to show when both are
+    told = []
+    for image_id in ids:
+        assert world.call("DELETE", f"P/images/{image_id}")[0] == 200
+        page = world.call("GET", "P")[1]
+        told.append((page["image_count"], page["variants"], len(page["image_list"])))
+    assert told == [(1, [1], 1), (0, [], 0)]
+    assert library.must_have("P").variants == {1}
+
+    # And has one again when one comes back
+    assert world.call("POST", f"P/images/{ids[0]}/activate")[1]["image_count"] == 1
+
+
+def test_tags_are_changed_from_what_they_are(world: World) -> None:
+    assert world.call("PUT", "P/tags", {"tags": [" Summer ", "sale", "SALE"]})[1]["tags"] == ["Summer", "sale"]
+    assert world.call("PUT", "P/tags", {"add": ["new", "summer"], "remove": ["Sale"]})[1]["tags"] == ["Summer", "new"]
+    assert world.call("PUT", "P/tags", {})[1]["tags"] == ["Summer", "new"]
+    assert world.call("PUT", "P/tags", {"tags": ["x"], "add": ["y"]})[0] == 422
+    assert world.call("PUT", "P/tags", {"add": [f"t{number}" for number in range(49)]})[0] == 422
+    assert world.call("PUT", "P/tags", {"tags": []})[1]["tags"] == []
+    assert world.call("PUT", "Q/tags", {"tags": []})[0] == 404
+
+
+def test_of_two_who_tag_at_once_neither_is_lost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given somebody whose tag comes between another one's reading and writing
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    read, others = library.must_have, [lambda: library.set_tags("P", ["theirs"])]
+
+    def reading(product_id: str, **given: Any) -> Any:
+        found = read(product_id, **given)
+        if others:
+            others.pop()()
+        return found
+
+    monkeypatch.setattr(library, "must_have", reading)
+    assert world.call("PUT", "P/tags", {"add": ["mine"]})[1]["tags"] == ["theirs", "mine"]
+
+
+def test_a_picture_that_is_too_large_for_the_api_is_told_where_to_go(world: World) -> None:
+    claims = {"cognito:username": "ana", "cognito:groups": "[editors]"}
+    event = {
+        "rawPath": "/api/products/P/images/upload",
+        "body": "x" * 4_500_000,
+        "requestContext": {"http": {"method": "POST"}, "authorizer": {"jwt": {"claims": claims}}},
+    }
+    answer = respond(event)
+    assert (answer["statusCode"], "upload-url" in answer["body"], world.bucket.objects) == (413, True, {})
 
 
 def test_a_cursor_of_another_list_is_none(world: World) -> None:

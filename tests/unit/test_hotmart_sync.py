@@ -1102,7 +1102,7 @@ def test_a_product_that_changes_while_it_is_added_was_added(world: World, shop: 
 
 def test_before_the_first_sync_nothing_is_known(world: World) -> None:
     assert world.status() == {
-        "configured": False, "status": "never", "sync_id": None, "started_at": None, "finished_at": None,
+        "configured": None, "status": "never", "sync_id": None, "started_at": None, "finished_at": None,
         "next_at": None, "error": None, "counts": dict.fromkeys(COUNTS, 0), "run_id": None, "run_status": None,
         "schedule": SCHEDULE,
     }  # fmt: skip

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
+    from pynamodb.expressions.condition import Condition
+
     from lookbook.imaging import Picture
 
 # An upload is the product's first image: the one that a cover is.
@@ -83,7 +85,8 @@ def _upload(product_id: str, picture: Picture, act: Act, tail: str) -> Image:
         elif image.hidden_at:
             _show(image)
             transaction.update(image, actions=_shown(), condition=Image.image_id.exists())
-        actions: list[Any] = [Product.variants.add({int(image.variant)})]
+        variant = {int(image.variant)}
+        actions: list[Any] = [Product.variants.add(variant), Product.hidden_variants.delete(variant)]
         _change_cover(transaction, product, entry, act, *actions)
     return image
 
@@ -104,7 +107,8 @@ def activate(product_id: str, image_id: str, act: Act) -> Product:
         with TransactWrite(connection=connection()) as transaction:
             # Also if it was not hidden: it may have been taken out meanwhile, as a provider's placeholder.
             transaction.update(image, actions=_shown(), condition=Image.image_id.exists())
-            _change_cover(transaction, product, entry, act)
+            shown = Product.hidden_variants.delete({int(image.variant)})
+            _change_cover(transaction, product, entry, act, shown)
 
     history.repeat(change)
     return library.must_have(product_id, consistent=True)
@@ -123,17 +127,19 @@ def hide(product_id: str, image_id: str, act: Act) -> Image:
             return image
         image.hidden_at, image.hidden_by = iso(act.now), act.actor
         actions: list[Any] = [Image.hidden_at.set(image.hidden_at), Image.hidden_by.set(act.actor)]
+        left = any(each.variant == image.variant and not each.hidden_at for each in images)
+        gone: list[Any] = [] if left else [Product.hidden_variants.add({int(image.variant)})]
         with TransactWrite(connection=connection()) as transaction:
             transaction.update(image, actions=actions, condition=Image.image_id.exists())
             if product.cover_image_id != image_id:
-                _touch(transaction, product, act)
+                _touch(transaction, product, act, *gone)
                 return image
             before = _cover_before(product_id, [each for each in images if each.image_id != image_id])
             entry = _entry(product, "hidden", before.image_id if before else None, act)
             entry.method, entry.hidden_image_id = before.method if before else None, image_id
             if before is not None:
                 transaction.update(before, actions=_shown(), condition=Image.image_id.exists())
-            _change_cover(transaction, product, entry, act)
+            _change_cover(transaction, product, entry, act, *gone)
         return image
 
     return history.repeat(change)
@@ -203,17 +209,23 @@ def _change_cover(transaction: TransactWrite, product: Product, entry: HistoryEn
     actions = [Product.updated_at.set(iso(act.now)), *more]
     if history.wins(product, entry):
         actions += history.set_cover(entry)
-    transaction.update(Product(product.product_id, PRODUCT), actions=actions, condition=history.unchanged(product))
+    transaction.update(Product(product.product_id, PRODUCT), actions=actions, condition=_as_read(product))
     transaction.save(entry, condition=HistoryEntry.entry_id.does_not_exist())
 
 
-def _touch(transaction: TransactWrite, product: Product, act: Act) -> None:
+def _touch(transaction: TransactWrite, product: Product, act: Act, *more: Any) -> None:
     """Let the stores know that the product's pictures have changed."""
     transaction.update(
         Product(product.product_id, PRODUCT),
-        actions=[Product.updated_at.set(iso(act.now))],
-        condition=history.unchanged(product),
+        actions=[Product.updated_at.set(iso(act.now)), *more],
+        condition=_as_read(product),
     )
+
+
+def _as_read(product: Product) -> Condition:
+    """Return the condition that neither the cover nor what is shown has changed since the product was read."""
+    condition: Condition = history.unchanged(product) & (Product.updated_at == product.updated_at)
+    return condition
 
 
 def _shown() -> list[Any]:

@@ -742,7 +742,7 @@ def status(schedule: str, moment: datetime) -> shapes.HotmartStatus:
     record = _record()
     if record is None or record.sync_id is None:
         return {
-            "configured": record is not None and bool(record.configured),
+            "configured": _configured(record),
             "status": NEVER,
             "sync_id": None,
             "started_at": None,
@@ -758,7 +758,7 @@ def status(schedule: str, moment: datetime) -> shapes.HotmartStatus:
     if told == RUNNING and float(record.leased_until or 0) + CUT_OFF_SECONDS < moment.timestamp():
         told, error = FAILED, "It was cut off. The next sync goes on where it stopped."
     return {
-        "configured": bool(record.configured),
+        "configured": _configured(record),
         "status": told,
         "sync_id": record.sync_id,
         "started_at": record.started_at,
@@ -770,6 +770,11 @@ def status(schedule: str, moment: datetime) -> shapes.HotmartStatus:
         "run_status": _run_status(record.run_id),
         "schedule": schedule,
     }
+
+
+def _configured(record: HotmartSync | None) -> bool | None:
+    """Return whether there were credentials when somebody last looked; None if nobody has."""
+    return None if record is None or record.configured is None else bool(record.configured)
 
 
 def _counts(counted: dict[str, Any]) -> shapes.HotmartCounts:

@@ -8,12 +8,24 @@ from typing import TYPE_CHECKING, Any
 from pynamodb.exceptions import DoesNotExist, UpdateError
 
 from lookbook import search
-from lookbook.errors import NotFoundError
-from lookbook.tables import ALL_PRODUCTS, CONDITION_FAILED, NOTES, PRODUCT, Image, LibraryItem, Note, Product, Usage
+from lookbook.errors import ConflictError, NotFoundError
+from lookbook.tables import (
+    ALL_PRODUCTS,
+    CONDITION_FAILED,
+    MOST_CONFLICTS,
+    NOTES,
+    PRODUCT,
+    Image,
+    LibraryItem,
+    Note,
+    Product,
+    Usage,
+    pause,
+)
 from lookbook.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from pynamodb.expressions.condition import Condition
@@ -118,15 +130,25 @@ def _lacks_any(variants: int) -> Condition:
 
 def set_tags(product_id: str, tags: list[str]) -> Product:
     """Give a product these tags and no others. Returns it; raises NotFoundError."""
-    product = Product(product_id, PRODUCT)
-    try:
-        product.update([Product.tags.set(tags)], condition=Product.product_id.exists())
-    except UpdateError as error:
-        if error.cause_response_code != CONDITION_FAILED:
-            raise
-        raise NotFoundError(f"The library has no product {product_id}.") from error
-    search.keep(product)
-    return product
+    return change_tags(product_id, lambda _: tags)
+
+
+def change_tags(product_id: str, change: Callable[[list[str]], list[str]]) -> Product:
+    """Change a product's tags, from what they are when they are written. Returns it; raises NotFoundError."""
+    for _ in range(MOST_CONFLICTS):
+        product = must_have(product_id, consistent=True)
+        tags: Any = Product.tags
+        same = tags.does_not_exist() if product.tags is None else tags == product.tags
+        try:
+            product.update([Product.tags.set(change([str(tag) for tag in product.tags or ()]))], condition=same)
+        except UpdateError as error:
+            if error.cause_response_code != CONDITION_FAILED:
+                raise
+            pause()  # somebody else was faster, and theirs are to stay too
+        else:
+            search.keep(product)
+            return product
+    raise ConflictError("Others are changing this product at the same moment. Try it again.")
 
 
 def renew(product_id: str, run_id: str, until: float) -> None:
@@ -166,6 +188,11 @@ def must_have(product_id: str, *, consistent: bool = False) -> Product:
     if product is None:
         raise NotFoundError(f"The library has no product {product_id}.")
     return product
+
+
+def shown_variants(product: Product) -> list[int]:
+    """Return the slots that hold an image that is not hidden, in their order."""
+    return sorted(int(each) for each in (product.variants or set()) - (product.hidden_variants or set()))
 
 
 def get_product(product_id: str, *, consistent: bool = False) -> Product | None:

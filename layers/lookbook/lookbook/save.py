@@ -158,6 +158,7 @@ class Saver:
         condition: Condition = Product.product_id.exists()
         actions: list[Any] = [
             Product.variants.add({one.job.variant for one in made}),
+            Product.hidden_variants.delete({one.job.variant for one in made}),
             Product.images_cost_microusd.add(sum(one.job.cost_microusd for one in made)),
             Product.images_work_ms.add(sum(one.job.work_ms for one in made)),
             Product.updated_at.set(moment),

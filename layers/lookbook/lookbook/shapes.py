@@ -452,9 +452,12 @@ class HotmartCounts(TypedDict):
 
 
 class HotmartStatus(TypedDict):
-    """How the newest sync stands (`never`, `running`, `succeeded`, `failed`), and the run it started for covers."""
+    """How the newest sync stands (`never`, `running`, `succeeded`, `failed`), and the run it started for covers.
 
-    configured: bool
+    `configured` is whether there were credentials when somebody last looked, null if nobody has.
+    """
+
+    configured: bool | None
     status: str
     sync_id: str | None
     started_at: str | None

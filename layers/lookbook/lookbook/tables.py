@@ -56,7 +56,7 @@ class _Meta:
 
 
 # An index has what its lists show, so that what changes often (claims) or is long (descriptions) is not written there.
-LISTED = ["kind", "title", "category", "cover_image_id", "variants", "tags", "created_at"]
+LISTED = ["kind", "title", "category", "cover_image_id", "variants", "hidden_variants", "tags", "created_at"]
 
 
 class ProductsBySource(GlobalSecondaryIndex["LibraryItem"]):
@@ -82,7 +82,9 @@ class ProductsByPicture(GlobalSecondaryIndex["LibraryItem"]):
 
     class Meta:
         index_name = "products_by_picture"
-        projection = IncludeProjection(["kind", "title", "source_seen", "variants", "cover_image_id"])
+        projection = IncludeProjection(
+            ["kind", "title", "source_seen", "variants", "hidden_variants", "cover_image_id"]
+        )
 
     listing = UnicodeAttribute(hash_key=True)
     source_dhash = UnicodeAttribute(range_key=True)
@@ -143,6 +145,8 @@ class LibraryItem(Model):
 class Product(LibraryItem, discriminator="product"):
     """`variants` is the set of slots that hold an image: the one fact that decides reuse.
 
+    Those of which all images are hidden are `hidden_variants`, too: nobody wants to pay for them again.
+
     `source_seen` is `<sha256> <url>` of the picture it is made from, so that paid work is found again without it;
     `source_dhash` is the same picture's difference hash, by which near-duplicates are found. `cover_entry_id` is the
     history entry that the cover comes from. `words` are those under which search.py has it.
@@ -163,6 +167,7 @@ class Product(LibraryItem, discriminator="product"):
     created_at = UnicodeAttribute()
     updated_at = UnicodeAttribute()
     variants = NumberSetAttribute(null=True)
+    hidden_variants = NumberSetAttribute(null=True)
     cover_image_id = UnicodeAttribute(null=True)
     cover_entry_id = UnicodeAttribute(null=True)
     description = UnicodeAttribute(null=True)

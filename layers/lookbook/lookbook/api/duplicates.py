@@ -90,7 +90,7 @@ def _show_member(member: Member, product: Product) -> shapes.Lookalike:
     return {
         "product_id": product.product_id,
         "title": product.title,
-        "image_count": len(product.variants or ()),
+        "image_count": len(library.shown_variants(product)),
         "cover_url": _url(product.cover_image_id) if product.cover_image_id else None,
         "distance": member.distance,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -12,7 +13,7 @@ from lookbook import aws, covers, history, library, runs, shapes, uploads
 from lookbook.api import cursor as cursors
 from lookbook.api.access import user
 from lookbook.api.config import settings
-from lookbook.api.http import JsonBody, Request, Router, example
+from lookbook.api.http import HttpError, JsonBody, Request, Router, example
 from lookbook.api.parameters import Cursor, ImageId, Limit, Nothing, ProductId
 from lookbook.api.products import show, show_image, url_of
 from lookbook.api.runs import execute
@@ -23,6 +24,7 @@ from lookbook.times import iso, now
 
 router = Router()
 
+MOST_INLINE_BYTES = 4_400_000
 MOST_BYTES = 20 * 1024 * 1024  # as imaging.py, which is not imported here: most requests need no Pillow
 
 ImageIdStart = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$", examples=["3f9a2c1b77aa"])]
@@ -59,7 +61,7 @@ def get_images(product_id: ProductId) -> shapes.Images:
     status=201,
     takes="multipart/form-data",
     field="image",
-    errors=[409],
+    errors=[409, 413],
     tags=["images"],
 )
 def upload(product_id: ProductId, request: Request) -> shapes.Image:
@@ -70,6 +72,9 @@ def upload(product_id: ProductId, request: Request) -> shapes.Image:
     """
     from lookbook import imaging  # noqa: PLC0415 - Pillow, which no read needs
 
+    if len(request.body) > MOST_INLINE_BYTES:  # what Lambda takes at most, in base64
+        detail = "The picture is larger than 4 MB: ask images/upload-url where to send it."
+        raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
     library.must_have(product_id)
     picture = imaging.normalise(request.file("image"))
     return _shown(covers.upload(product_id, picture, settings().bucket, _act(request)))

@@ -30,6 +30,7 @@ WHY = {
     HTTPStatus.UNAUTHORIZED: "There is no valid token.",
     HTTPStatus.FORBIDDEN: "You may not do this.",
     HTTPStatus.NOT_FOUND: "There is no such thing.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "It is too large for this route.",
     HTTPStatus.CONFLICT: "It does not go together with how things stand.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "The request cannot be used.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "Something went wrong on our side.",

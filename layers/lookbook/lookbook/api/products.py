@@ -29,15 +29,18 @@ Sought = Annotated[
         examples=["linen shirt"],
     ),
 ]
+MOST_TAGS = 50
 Tag = Annotated[str, Field(min_length=1, max_length=50, pattern=r"\S")]
 
 
 class Tags(JsonBody):
-    """A product's tags: these and no others. Upper and lower case are one tag."""
+    """A product's tags: `tags` and no others, or some more (`add`) and some less (`remove`); case does not matter."""
 
-    model_config = example(tags=["summer"])
+    model_config = example(add=["summer"])
 
-    tags: list[Tag] = Field(max_length=50)
+    tags: list[Tag] | None = Field(None, max_length=MOST_TAGS)
+    add: list[Tag] = Field([], max_length=MOST_TAGS)
+    remove: list[Tag] = Field([], max_length=MOST_TAGS)
 
 
 @router.get("/api/products", summary="List or search products", tags=["products"])
@@ -88,11 +91,30 @@ def get_product(product_id: ProductId) -> shapes.ProductPage:
     }
 
 
-@router.put("/api/products/{product_id}/tags", summary="Tag a product", tags=["products"])
+@router.put("/api/products/{product_id}/tags", summary="Tag a product", errors=[409], tags=["products"])
 def set_tags(product_id: ProductId, given: Tags) -> shapes.Product:
-    """Give a product these tags in the place of those it had."""
-    tags = {tag.strip().casefold(): tag.strip() for tag in reversed(given.tags)}
-    return show(library.set_tags(product_id, list(reversed(tags.values()))))
+    """Give a product these tags in the place of those it had, or change those that it has."""
+    if given.tags is not None:
+        if given.add or given.remove:
+            raise InputError("Give either tags, or add and remove.")
+        return show(library.set_tags(product_id, _once_each(given.tags)))
+    removed = {tag.strip().casefold() for tag in given.remove}
+
+    def change(tags: list[str]) -> list[str]:
+        changed = [tag for tag in _once_each([*tags, *given.add]) if tag.casefold() not in removed]
+        if len(changed) > MOST_TAGS:
+            raise InputError(f"A product has {MOST_TAGS} tags at most; remove some.")
+        return changed
+
+    return show(library.change_tags(product_id, change))
+
+
+def _once_each(tags: list[str]) -> list[str]:
+    """Return the tags without blanks around, each as it was written first."""
+    found: dict[str, str] = {}
+    for tag in tags:
+        found.setdefault(tag.strip().casefold(), tag.strip())
+    return list(found.values())
 
 
 def url_of(image_id: str) -> str:
@@ -103,7 +125,7 @@ def url_of(image_id: str) -> str:
 
 def show(product: Product) -> shapes.Product:
     """Return a product as lists show it."""
-    variants = sorted(int(variant) for variant in product.variants or ())
+    variants = library.shown_variants(product)
     return {
         "product_id": product.product_id,
         "title": product.title,

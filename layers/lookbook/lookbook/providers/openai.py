@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from lookbook import cover_prompt
 from lookbook.providers.base import (
-    FINAL,
     WRITE_SECONDS,
     Estimate,
     JobState,
@@ -51,6 +50,10 @@ EDIT = (
     "material and details. Set it on a clean, softly lit studio background that suits it, centred, in sharp focus. "
     "No people. No text, letters, logos or watermarks other than those on the product itself."
 )
+
+
+FINAL_FOR_PICTURE = "This is final for this picture and these words; another of either, or another method, may pass."
+FINAL_FOR_WORDS = "This is final for these words; say it in others."
 
 
 def prompt(product: Item) -> str:
@@ -104,7 +107,7 @@ class OpenAi:
             late = isinstance(error, openai.APITimeoutError)
             raise UncertainError(f"OpenAI {'did not answer in time' if late else 'broke the connection'}.") from error
         except openai.APIStatusError as error:
-            return _refusal(error)
+            return _refusal(error, order)
         except (openai.OpenAIError, ValueError) as error:  # an answer that is no JSON: it was worked on all the same
             raise UncertainError("OpenAI's answer was not understood.") from error
         if not isinstance(answer, openai.types.ImagesResponse):  # a page of some proxy's
@@ -166,7 +169,7 @@ def _count(of: Any, name: str) -> int:
     return value if isinstance(value, int) and value > 0 else 0
 
 
-def _refusal(error: openai.APIStatusError) -> Submission:
+def _refusal(error: openai.APIStatusError, order: Order) -> Submission:
     """Say what an error answer means: blocked, or refused, or (a proxy's 502, 504, 524) not known."""
     code = str(getattr(error, "code", None) or "")
     body = error.body if isinstance(error.body, dict) else {}
@@ -174,7 +177,8 @@ def _refusal(error: openai.APIStatusError) -> Submission:
     status = error.status_code
     if code == "moderation_blocked":
         job_id = error.response.headers.get("x-request-id", "unknown")
-        reason = f"OpenAI's content filter blocked it: {said} {FINAL}"
+        final = FINAL_FOR_PICTURE if order.picture else FINAL_FOR_WORDS
+        reason = f"OpenAI's content filter blocked it: {said} {final}"
         return Submission(job_id, JobState("blocked", reason=reason, final=True))
     if code in {"billing_hard_limit_reached", "insufficient_quota"}:
         raise RefusedError(
