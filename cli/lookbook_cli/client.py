@@ -242,6 +242,10 @@ class Client:
         """Give a product these tags, instead of those it has, and return it."""
         return self._call("PUT", f"{_product(product_id)}/tags", body={"tags": tags})
 
+    def change_tags(self, product_id: str, add: list[str], remove: list[str]) -> Json:
+        """Add and remove some of a product's tags, whatever others it has by then, and return it."""
+        return self._call("PUT", f"{_product(product_id)}/tags", body={"add": add, "remove": remove})
+
     def generate(self, product_id: str, prompt: str | None) -> Json:
         """Start a run that makes a product a cover, by a prompt or the usual one, and return the run."""
         body = {} if prompt is None else {"customPrompt": prompt}

@@ -468,31 +468,34 @@ def tag(
     """Tag a product, to find it by `lookbook products --search`; without tags, show those that it has."""
     if replace and remove:
         raise CliError("--set and --remove do not go together: name the tags it shall have.")
-    named = [each.strip() for each in tags or ()]
-    if any(not 1 <= len(each) <= MOST_TAG for each in named):
-        raise CliError(f"A tag has 1 to {MOST_TAG} characters.")
+    added, removed = _tags(tags), _tags(remove)
+    if both := [each for each in added if each.casefold() in {other.casefold() for other in removed}]:
+        raise CliError(f"Name a tag to add it or to remove it, not both: {', '.join(both)}.")
     client: Client = context.obj.client()
-    product = client.product(product_id)
-    old = list(product.get("tags") or ())
-    known = {each.casefold() for each in old}
-    if unknown := [each for each in remove or () if each.casefold() not in known]:
-        raise CliError(f"{product_id} has no tag {', '.join(unknown)}. It has: {', '.join(old) or 'none'}.")
-    tagged: dict[str, str] = {}  # upper and lower case are one tag, which stays as it was written first
-    for each in [*([] if replace else old), *named]:
-        tagged.setdefault(each.casefold(), each)
-    for each in remove or ():
-        tagged.pop(each.casefold(), None)
-    new = list(tagged.values())
-    if len(new) > MOST_TAGS:
-        raise CliError(f"A product may have {MOST_TAGS} tags; these would be {len(new)}.")
-    if new != old:
-        product = client.tag(product_id, new)
+    if replace:
+        product = client.tag(product_id, added)
+    elif added or removed:  # the API merges: who reads first and writes then loses what others wrote meanwhile
+        product = client.change_tags(product_id, added, removed)
+    else:
+        product = client.product(product_id)
     if as_json:
         print_json({"product_id": product["product_id"], "tags": product.get("tags") or []})
     elif product.get("tags"):
         say(f"Tags of {product_id}: {', '.join(product['tags'])}")
     else:
         say(f"{product_id} has no tags. Add some with: {_command('tag', product_id)} TAG…")
+
+
+def _tags(named: list[str] | None) -> list[str]:
+    """Return tags, each once. Raises CliError when the API would not take them."""
+    tags: dict[str, str] = {}  # upper and lower case are one tag, which stays as it was written first
+    for each in named or ():
+        tags.setdefault(each.strip().casefold(), each.strip())
+    if any(not 1 <= len(each) <= MOST_TAG for each in tags.values()):
+        raise CliError(f"A tag has 1 to {MOST_TAG} characters.")
+    if len(tags) > MOST_TAGS:
+        raise CliError(f"A product may have {MOST_TAGS} tags; these are {len(tags)}.")
+    return list(tags.values())
 
 
 def _command(name: str, *words: str) -> str:
