@@ -44,6 +44,7 @@ _BEGINNING = {"plan": "Planning", **dict.fromkeys(IN_STORE, "Looking the product
 _OF_A_FILE = {"scrape", "retry"}  # kinds of runs that begin with one
 QUIET = 15.0  # seconds between lines about what goes on when there is no terminal to draw on
 TAB = 4  # columns between two stops of a tabulator
+LEFT_OUT = "Left out: products that are not of the wanted status or format, or could not be used."  # by a sync
 DIGITS = 12  # of an image's id: enough to tell a library's images apart
 
 _PUT_OFF = re.compile(r"([\d,]+) products? (?:is|are) put off: (.+?)\.?")  # a run's note on what must wait
@@ -628,6 +629,7 @@ def hotmart_counts(status: Json) -> list[str]:
     }
     return [
         f"{products('listed')} at Hotmart{f': {parts}' if parts else ''}.",
+        *([LEFT_OUT] if counts.get("skipped") else []),
         *(f"{products(key)} {what}." for key, what in rest.items() if counts.get(key)),
     ]
 
