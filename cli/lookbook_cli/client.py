@@ -146,6 +146,7 @@ def failure(answer: requests.Response) -> ApiError:
     if isinstance(body, dict) and "problem+json" in kind:
         title = str(body.get("title") or answer.reason)
         detail = " ".join([str(body.get("detail") or title), *_parts(body.get("errors"))])
+        detail += _hint(detail) if status == HTTPStatus.NOT_FOUND else ""
         return (NotFoundError if status == HTTPStatus.NOT_FOUND else ApiError)(title, detail, status)
     # API Gateway and its authorizer answer {"message": …}; S3 answers XML with <Message>.
     said = str(body.get("message") or "") if isinstance(body, dict) else ""
@@ -154,6 +155,12 @@ def failure(answer: requests.Response) -> ApiError:
     title = said or answer.reason or "an error"
     parts = urlsplit(answer.url or "")
     return ApiError(title, f"{parts.scheme}://{parts.netloc} answered {status}: {title.rstrip('.')}.", status)
+
+
+def _hint(detail: str) -> str:
+    """Say what a product's id may lack that is a number, as people know Hotmart's products by."""
+    found = re.search(r"\b(?:no product (\d+)|[Pp]roduct (\d+) is not\b)", detail)
+    return f" If it is one of Hotmart's, its id is hotmart:{found[1] or found[2]}." if found else ""
 
 
 def _parts(errors: Any) -> Iterator[str]:

@@ -17,7 +17,9 @@ from lookbook_cli.common import (
     MOST_PICTURE,
     PARTIAL,
     AsJson,
+    ProductId,
     Tools,
+    a_file,
     at_terminal,
     console,
     note,
@@ -35,12 +37,10 @@ MOST_STARS = 5
 IN_A_REQUEST = 4_000_000  # bytes of a picture that goes along with a request; a larger one goes to S3
 POLL = 1.0  # seconds between two looks at an upload
 CHECKS = 300  # looks at an upload, after which nobody waits any more
-BEGINNING = 6  # digits of an image's id that name it within its product
-BEGINNING_ANYWHERE = 8  # digits that name it in the library
+BEGINNING = 8  # digits of an image's id that name it, as the API has it
 ID_DIGITS = 64  # of a whole id
 SHOWN = 20  # history entries or notes, unless told otherwise
 
-ProductId = Annotated[str, typer.Argument(metavar="ID", help="The product's id.")]
 Limit = Annotated[int | None, typer.Option(min=1, show_default=f"{SHOWN}, all as JSON", help="How many.")]
 
 app = typer.Typer()
@@ -62,14 +62,19 @@ def cover(
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Make a new one by the usual prompt.")] = False,
     upload: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Take this picture: JPEG, PNG, WebP or GIF, up to 20 MB.")
+        Path | None,
+        typer.Option(metavar="FILE", parser=a_file, help="Take this picture: JPEG, PNG, WebP or GIF, up to 20 MB."),
     ] = None,
     revert: Annotated[
         str | None,
         typer.Option(metavar="IMAGE", help=f"Go back to an image: its id, or its first {BEGINNING} digits or more."),
     ] = None,
     hide: Annotated[
-        str | None, typer.Option(metavar="IMAGE", help="Hide an image; it can be gone back to, as nothing is deleted.")
+        str | None,
+        typer.Option(
+            metavar="IMAGE",
+            help=f"Hide an image: its id, or its first {BEGINNING} digits or more. It can be gone back to.",
+        ),
     ] = None,
     as_json: Annotated[
         bool,
@@ -171,7 +176,7 @@ def _checked(tools: Tools, client: Client, product_id: str, upload_id: str, *, l
 
 
 def _revert(tools: Tools, product_id: str, image: str, *, as_json: bool) -> None:
-    beginning = _beginning(image, BEGINNING)
+    beginning = _beginning(image)
     client = tools.client()
     product = client.activate(product_id, _find(client, product_id, beginning))
     if as_json:
@@ -181,7 +186,7 @@ def _revert(tools: Tools, product_id: str, image: str, *, as_json: bool) -> None
 
 
 def _hide(tools: Tools, product_id: str, image: str, *, as_json: bool) -> None:
-    beginning = _beginning(image, BEGINNING)
+    beginning = _beginning(image)
     client = tools.client()
     hidden = client.hide(product_id, _find(client, product_id, beginning))
     if as_json:
@@ -192,12 +197,13 @@ def _hide(tools: Tools, product_id: str, image: str, *, as_json: bool) -> None:
     _show_cover(client, client.product(product_id))
 
 
-def _beginning(text: str, least: int) -> str:
+def _beginning(text: str) -> str:
     """Return the beginning of an image's id. Raises CliError when it is none."""
-    digits = text.lower()
-    if not re.fullmatch(rf"[0-9a-f]{{{least},{ID_DIGITS}}}", digits):
+    digits = text.strip().lower()
+    if not re.fullmatch(rf"[0-9a-f]{{{BEGINNING},{ID_DIGITS}}}", digits):
         raise CliError(
-            f"{text} is no image: give its id, or its first {least} digits or more, as `lookbook history ID` has them."
+            f"{text or 'Nothing'} is no image: give its id, or its first {BEGINNING} digits or more, "
+            "as `lookbook history ID` has them."
         )
     return digits
 
@@ -212,7 +218,7 @@ def _find(client: Client, product_id: str, beginning: str) -> str:
             found.setdefault(image_id, about)
     if not found:
         raise CliError(
-            f"{product_id} has no image {beginning}…; see them with: {_command('history', product_id)}, "
+            f"{product_id} has no image that begins with {beginning}; see them with: {_command('history', product_id)}, "
             f"or: {_command('get', product_id)}"
         )
     if len(found) > 1:
@@ -259,8 +265,13 @@ def _show_cover(client: Client, product: Json) -> list[Json]:
     image = _cover_of(product)
     say(Text(render.clean(f"{product_id}: {product.get('title') or 'no title'}"), style="bold"))
     if image is None:
+        say("It has no cover.")
+        if entries:
+            back = f"{_command('cover', product_id)} --revert IMAGE"
+            say(f"Go back to one: {_command('history', product_id)}, then: {back}")
         say(
-            f"It has no cover. Make one with: {_command('cover', product_id, '--again')}",
+            f"Make one by the usual prompt: {_command('cover', product_id, '--again')}",
+            f"Or by a prompt of yours: {_command('cover', product_id)} --prompt TEXT",
             f"Or take a picture of yours: {_command('cover', product_id)} --upload FILE",
         )
         return entries
@@ -414,7 +425,7 @@ def rate(
     context: typer.Context,
     image: Annotated[
         str,
-        typer.Argument(metavar="IMAGE", help=f"The image's id, or its first {BEGINNING_ANYWHERE} digits or more."),
+        typer.Argument(metavar="IMAGE", help=f"The image's id, or its first {BEGINNING} digits or more."),
     ],
     stars: Annotated[int, typer.Argument(metavar="1…5", parser=_stars, help="5 is the best.")],
     as_json: AsJson = False,
@@ -423,7 +434,7 @@ def rate(
 
     Exit status: 0 if it is rated in all of them, 2 if only in some.
     """
-    beginning = _beginning(image, BEGINNING_ANYWHERE)
+    beginning = _beginning(image)
     client: Client = context.obj.client()
     found = client.find_image(beginning)
     image_id, product_ids = found["image_id"], found["products"]

@@ -12,7 +12,19 @@ from rich.text import Text
 
 from lookbook_cli import render
 from lookbook_cli.client import Client, CliError, Json
-from lookbook_cli.common import FAILED, INTERRUPTED, PARTIAL, AsJson, Tools, console, file_size, note, print_json, say
+from lookbook_cli.common import (
+    FAILED,
+    INTERRUPTED,
+    PARTIAL,
+    AsJson,
+    Tools,
+    a_file,
+    console,
+    file_size,
+    note,
+    print_json,
+    say,
+)
 
 RUN_STATUS = {"succeeded": 0, "planned": 0, "partial": PARTIAL}  # anything else: FAILED
 PROBLEMS = ("rejected", "failed", "blocked", "deferred", "over_budget")  # how a product may end without images
@@ -22,6 +34,7 @@ POLL = 1.0  # seconds between two looks at a run
 INLINE = 1024 * 1024  # bytes; a smaller scrape is sent along with the request, a larger one uploaded to S3
 MOST = 100  # products or attempts of a run in a table, unless told otherwise
 CENT = 0.01  # dollars
+OWN_BUDGET = "The budget "  # how the API begins to say that a run's own budget does not allow more
 LARGEST_BUDGET = 100_000  # dollars, of the API
 MOST_VARIANTS = 10  # of the API
 
@@ -82,7 +95,7 @@ Limit = Annotated[int | None, typer.Option(min=1, show_default=f"{MOST} in a tab
 @app.command(epilog="Example: lookbook run store1.json --plan, then: lookbook run store1.json --max-cost 0.50")
 def run(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A scrape: JSON or JSON Lines.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", parser=a_file, help="A scrape: JSON or JSON Lines.")],
     plan: Annotated[
         bool, typer.Option("--plan", help="Only say what would be made, with what, and at what price. Costs nothing.")
     ] = False,
@@ -246,7 +259,7 @@ def _show_what_is_left(current: Json) -> None:
     run_id, counts = current["run_id"], current["counts"]
     in_store = current.get("kind") in render.IN_STORE
     if not in_store and any(counts.get(word) for word in RETRIED):
-        if counts.get("over_budget"):
+        if counts.get("over_budget") and _by_its_own_budget(current):
             say("", f"Give it more with: lookbook retry {run_id} --max-cost DOLLARS")
         else:
             say("", f"Try them again with: lookbook retry {run_id}")
@@ -254,6 +267,15 @@ def _show_what_is_left(current: Json) -> None:
             say("A retry leaves rejected products out: they need a better scrape.")
     if lacking := list(_what_stores_lack(current)):
         say("", *lacking)
+
+
+def _by_its_own_budget(current: Json) -> bool:
+    """Tell whether a run is over its own budget, rather than at a provider's limit, which no budget of ours moves."""
+    if (current.get("options") or {}).get("max_cost_usd") is None:
+        return False
+    own = [each.get("reason") for each in current.get("problems") or () if each.get("status") == "over_budget"]
+    reasons = [reason for reason in (current.get("stopping"), *own) if reason]
+    return not reasons or any(reason.startswith(OWN_BUDGET) for reason in reasons)
 
 
 def _what_it_was_about(current: Json) -> list[str]:

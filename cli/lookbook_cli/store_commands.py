@@ -298,7 +298,9 @@ def _mapping_text(file: Path) -> str:
 def unpublish(
     context: typer.Context,
     store_id: StoreId,
-    product_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Product ids.")] = None,
+    product_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID...]", parser=a_product_id, help="Product ids.")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Take out all of our images.")] = False,
     yes: Yes = False,
     as_json: RunAsJson = False,

@@ -265,9 +265,24 @@ def test_product_without_a_cover_says_how_to_get_one(world: Covers) -> None:
     world.history.clear()
     result = lookbook(world, "cover", ID)
     assert result.exit_code == 0
-    assert f"lookbook cover {ID} --again" in result.stdout
-    assert f"lookbook cover {ID} --upload FILE" in result.stdout
+    assert "history" not in result.stdout
+    for option in ("--again", "--prompt TEXT", "--upload FILE"):
+        assert f"lookbook cover {ID} {option}" in result.stdout
     assert json.loads(lookbook(world, "cover", ID, "--json").stdout)["image"] is None
+
+
+def test_product_that_lost_its_cover_says_first_how_to_go_back(world: Covers) -> None:
+    world.product |= {"cover_image_id": None, "image_list": []}
+    world.history.insert(0, an_entry(None, "hidden", hidden_image_id=NEW))
+    lines = lookbook(world, "cover", ID).stdout.splitlines()
+    assert lines[1:3] == [
+        "It has no cover.",
+        f"Go back to one: lookbook history {ID}, then: lookbook cover {ID} --revert IMAGE",
+    ]
+    assert lines[3].endswith("--again")
+    # And a look at the product leads there too
+    says = f"It has no images to show. What was hidden or made before is in: lookbook history {ID}"
+    assert says in lookbook(world, "get", ID).stdout.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -280,9 +295,12 @@ def test_product_without_a_cover_says_how_to_get_one(world: Covers) -> None:
         (["--prompt", ""], "The prompt is empty. Give 1 to 4,000 characters."),
         (["--prompt", "é" * 4001], "The prompt has 4,001 characters; it may have 4,000."),
         (["--prompt", "\udcff"], "not UTF-8"),
-        (["--revert", "01234"], "its first 6 digits or more"),
+        (["--revert", "0123456"], "its first 8 digits or more"),
         (["--revert", "latest!"], "latest! is no image"),
         (["--hide", "0" * 65], "is no image"),
+        (["--hide", "0123456"], "its first 8 digits or more"),
+        (["--upload", ""], "There is no file"),
+        (["--upload", " "], "There is no file"),
     ],
 )
 def test_cover_that_cannot_be_is_refused_before_anything_is_sent(world: Covers, args: list[str], says: str) -> None:
@@ -491,7 +509,7 @@ def test_file_that_cannot_be_a_cover_is_refused_before_anything_is_sent(
 # --- cover --revert and --hide
 
 
-@pytest.mark.parametrize("beginning", [OLD[:6], OLD[:12], OLD[:12].upper(), OLD])
+@pytest.mark.parametrize("beginning", [OLD[:8], OLD[:12], OLD[:12].upper(), OLD])
 def test_revert_takes_an_image_by_the_beginning_of_its_id(world: Covers, beginning: str) -> None:
     result = lookbook(world, "cover", ID, "--revert", beginning)
     assert result.exit_code == 0
@@ -510,47 +528,49 @@ def test_revert_finds_an_image_on_a_later_page_of_the_history(world: Covers) -> 
 
 @pytest.mark.parametrize("image_id", [VARIANT, SHY], ids=["shown", "hidden"])
 def test_revert_finds_a_variant_that_never_was_the_cover(world: Covers, image_id: str) -> None:
-    assert lookbook(world, "cover", ID, "--revert", image_id[:6]).exit_code == 0
+    assert lookbook(world, "cover", ID, "--revert", image_id[:8]).exit_code == 0
     assert world.product["cover_image_id"] == image_id
 
 
 def test_revert_finds_an_image_that_was_hidden(world: Covers) -> None:
     world.history[:] = [an_entry(NEW, "hidden", hidden_image_id=TWIN)]
-    assert lookbook(world, "cover", ID, "--revert", TWIN[:6]).exit_code == 0
+    assert lookbook(world, "cover", ID, "--revert", TWIN[:8]).exit_code == 0
     assert world.product["cover_image_id"] == TWIN
 
 
 def test_beginning_of_several_ids_says_which(world: Covers) -> None:
     world.history.append(an_entry(TWIN))
-    result = lookbook(world, "cover", ID, "--revert", "012345")
+    result = lookbook(world, "cover", ID, "--revert", "01234567")
     assert result.exit_code == 1
-    assert "2 images begin with 012345: 0123456789aa (uploaded, 2026-11-21" in result.stderr
+    assert "2 images begin with 01234567: 0123456789aa (uploaded, 2026-11-21" in result.stderr
     assert "0123456789cc (made by openai, 2026-11-21" in result.stderr
     assert world.changed == []
 
 
 def test_image_that_the_product_never_had_says_where_to_look(world: Covers) -> None:
     for option in ("--revert", "--hide"):
-        result = lookbook(world, "cover", ID, option, "abcdef")
+        result = lookbook(world, "cover", ID, option, "abcdefab")
         assert result.exit_code == 1
+        # And what was typed is not shown as if it were cut
+        assert f"{ID} has no image that begins with abcdefab; see" in result.stderr
         assert f"lookbook history {ID}" in result.stderr
     assert world.changed == []
 
 
 def test_revert_is_json_for_scripts(world: Covers) -> None:
-    shown = json.loads(lookbook(world, "cover", ID, "--revert", OLD[:6], "--json").stdout)
+    shown = json.loads(lookbook(world, "cover", ID, "--revert", OLD[:8], "--json").stdout)
     assert (shown["product_id"], shown["cover_image_id"]) == (ID, OLD)
 
 
 def test_hidden_image_can_be_shown_again(world: Covers) -> None:
-    result = lookbook(world, "cover", ID, "--hide", NEW[:6])
+    result = lookbook(world, "cover", ID, "--hide", NEW[:8])
     assert result.exit_code == 0
     assert [sent.path.rpartition("/")[2] for sent in world.changed] == [NEW]
     lines = result.stdout.splitlines()
     assert lines[0] == f"Hidden: {NEW[:12]}. Show it again with: lookbook cover {ID} --revert {NEW[:12]}"
     # And it is said that there is no cover now
     assert any(line.startswith("It has no cover.") for line in lines)
-    assert json.loads(lookbook(world, "cover", ID, "--hide", OLD[:6], "--json").stdout)["hidden"] is True
+    assert json.loads(lookbook(world, "cover", ID, "--hide", OLD[:8], "--json").stdout)["hidden"] is True
 
 
 # --- history
@@ -655,6 +675,8 @@ def test_someone_at_a_terminal_is_told_how_to_end_a_note(world: Covers, monkeypa
         (["--edit", "n-1"], None, "Give the note's text"),
         (["--edit", "n-1", "--delete", "n-1", "x"], None, "Choose one"),
         (["--delete", "n-1", "x"], None, "takes no text"),
+        (["-5 % in a week"], None, "put -- before it: lookbook note ID -- TEXT. Or give - in its place"),
+        (["--no good"], None, "put -- before it: lookbook note ID -- TEXT. Or give - in its place"),
     ],
 )
 def test_note_that_cannot_be_is_refused_before_anything_is_sent(
@@ -750,6 +772,7 @@ def test_rating_in_some_products_only_is_status_2(world: Covers) -> None:
     [
         ([OLD[:7], "5"], "its first 8 digits or more"),
         (["cover.jpg", "5"], "is no image"),
+        ([OLD, "-5"], "whole number from 1 to 5"),
         *(([OLD, stars], "from 1 to 5") for stars in ("0", "6", "five", "4.5")),
     ],
 )
@@ -827,6 +850,23 @@ def test_products_are_searched_for_and_show_their_tags(world: Covers, monkeypatc
     assert "q" not in world.sent[0].query
 
 
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--search", ""], "Give words to search for."),
+        (["--search", " \t"], "Give words to search for."),
+        (["--source", "amazon"], "'cj', 'shopify', 'hotmart', 'scrape'"),
+    ],
+)
+def test_products_that_cannot_be_listed_are_refused_before_anything_is_sent(
+    world: Covers, args: list[str], says: str
+) -> None:
+    result = lookbook(world, "products", *args)
+    assert result.exit_code == 1
+    assert says in result.stderr
+    assert world.sent == []
+
+
 def test_get_shows_what_is_known_of_a_product(world: Covers) -> None:
     world.product |= {
         "tags": ["course", "python"],
@@ -899,3 +939,33 @@ def test_product_that_is_not_there_is_said_in_one_sentence(world: Covers, args: 
     world.before = lambda sent: (404, problem) if "/products/" in sent.path else None
     result = lookbook(world, args[0], "CJ9", *args[1:])
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", "Error: There is no product CJ9.\n")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["cover"], ["history"], ["notes"], ["note", "x"], ["tag", "x"], ["get"], ["check"]],
+    ids=lambda args: args[0],
+)
+def test_product_s_id_has_no_blanks_around_it_and_is_something(world: Covers, args: list[str]) -> None:
+    for empty in ("", " "):
+        result = lookbook(world, args[0], empty, *args[1:])
+        assert result.exit_code == 1
+        assert "The product's id is empty." in result.stderr
+    assert world.sent == []
+    assert lookbook(world, args[0], f" {ID}\t", *args[1:]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("detail", "hint"),
+    [
+        ("The library has no product 698441.", True),
+        ("Product 698441 is not in the library.", True),
+        ("The library has no product 698441x.", False),
+        ("The product 698441 has no note n-1.", False),
+    ],
+)
+def test_number_that_is_no_product_s_id_may_be_one_of_hotmart(world: Covers, detail: str, hint: bool) -> None:
+    world.before = lambda sent: (404, {"title": "Not found", "detail": detail}) if "/products/" in sent.path else None
+    rest = " If it is one of Hotmart's, its id is hotmart:698441." if hint else ""
+    assert lookbook(world, "history", "698441").stderr == f"Error: {detail}{rest}\n"
+    assert "its id is hotmart:698441." in lookbook(world, "check", "698441").stdout
