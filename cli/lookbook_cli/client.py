@@ -159,7 +159,7 @@ def failure(answer: requests.Response) -> ApiError:
 
 def _hint(detail: str) -> str:
     """Say what a product's id may lack that is a number, as people know Hotmart's products by."""
-    found = re.search(r"\b(?:no product (\d+)|[Pp]roduct (\d+) is not\b)", detail)
+    found = re.search(r"\b(?:no product (\d+)\.|[Pp]roduct (\d+) is not in\b)", detail)
     return f" If it is one of Hotmart's, its id is hotmart:{found[1] or found[2]}." if found else ""
 
 

@@ -218,8 +218,8 @@ def _find(client: Client, product_id: str, beginning: str) -> str:
             found.setdefault(image_id, about)
     if not found:
         raise CliError(
-            f"{product_id} has no image that begins with {beginning}; see them with: {_command('history', product_id)}, "
-            f"or: {_command('get', product_id)}"
+            f"{product_id} has no image that begins with {beginning}; see its images with: "
+            f"{_command('history', product_id)}, or: {_command('get', product_id)}"
         )
     if len(found) > 1:
         several = "; ".join(f"{image_id[: _telling(found)]} ({about})" for image_id, about in found.items())
