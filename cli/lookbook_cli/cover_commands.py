@@ -117,15 +117,10 @@ def _generate(tools: Tools, product_id: str, prompt: str | None, *, as_json: boo
 
     def show(run: Json) -> None:
         say("")
-        entries = _show_cover(client, client.product(product_id))
-        made = next((entry for entry in entries if entry.get("run_id") == run["run_id"]), None)
-        if made and made.get("image_id") not in {None, entries[0].get("image_id")}:
-            say(
-                "That is not what this run has made: the cover was changed after the run was asked for.",
-                f"Take the run's with: {_command('cover', product_id, '--revert', made['image_id'][: render.DIGITS])}",
-            )
+        _show_cover(client, client.product(product_id), run["run_id"])
 
-    see_through(tools, client, started, f"makes {product_id} a cover.", as_json=as_json, no_wait=no_wait, then=show)
+    about = f"makes {product_id} a cover."
+    see_through(tools, client, started, about, as_json=as_json, no_wait=no_wait, then=show, brief=True)
 
 
 def _upload(tools: Tools, product_id: str, file: Path, *, as_json: bool) -> None:
@@ -258,8 +253,8 @@ def _since(entries: list[Json], image: Json | None) -> Json | None:
     return run[-1] if run else None
 
 
-def _show_cover(client: Client, product: Json) -> list[Json]:
-    """Show a product's cover and where it comes from; returns the newest entries of its history."""
+def _show_cover(client: Client, product: Json, run_id: str | None = None) -> None:
+    """Show a product's cover and where it comes from, which may be another one than what a run has just made."""
     product_id = product["product_id"]
     entries = list(client.history(product_id, SHOWN))
     image = _cover_of(product)
@@ -274,7 +269,8 @@ def _show_cover(client: Client, product: Json) -> list[Json]:
             f"Or by a prompt of yours: {_command('cover', product_id)} --prompt TEXT",
             f"Or take a picture of yours: {_command('cover', product_id)} --upload FILE",
         )
-        return entries
+        _show_another(entries, product_id, run_id)
+        return
     model = f" ({image['model_version']})" if image.get("model_version") else ""
     pixels = f"{image.get('width')}x{image.get('height')}"
     made = render.moment(image.get("created_at"))
@@ -287,9 +283,19 @@ def _show_cover(client: Client, product: Json) -> list[Json]:
         say(f"Licence: {image['licence']}")
     if image.get("stars"):
         say(f"Stars: {image['stars']} of {MOST_STARS}")
+    _show_another(entries, product_id, run_id)
     if url := image.get("url") or product.get("cover_url"):
-        say(f"Picture: {url}")
-    return entries
+        say("Picture:", url)  # the last, and on a line of its own: it is long, and there to be copied
+
+
+def _show_another(entries: list[Json], product_id: str, run_id: str | None) -> None:
+    """Say so if what a run has made is not the cover."""
+    made = next((entry for entry in entries if run_id and entry.get("run_id") == run_id), None)
+    if made and made.get("image_id") not in {None, entries[0].get("image_id")}:
+        say(
+            "That is not what this run has made: the cover was changed after the run was asked for.",
+            f"Take the run's with: {_command('cover', product_id, '--revert', made['image_id'][: render.DIGITS])}",
+        )
 
 
 def _how(entry: Json) -> str:

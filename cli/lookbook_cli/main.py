@@ -80,9 +80,8 @@ def _sentence(error: Exception) -> str:
         case typer.TyperException():
             context = getattr(error, "ctx", None)
             hint = f" See `{context.command_path} --help`." if context else ""
-            dashed = str(getattr(error, "option_name", ""))  # of an option that is none
-            if context and dashed and (hint_of := _DASHED.get(context.command.name)):
-                return f"No such option: {dashed}. {hint_of}"
+            if context and hasattr(error, "possibilities"):  # of an option that is none
+                hint = f" {_DASHED[context.command.name]}" if context.command.name in _DASHED else hint
             message = error.format_message().replace("Value error, ", "")  # pydantic's, for what is not on a list
             return f"{message}{'' if message.endswith(('.', '?')) else '.'}{hint}"
         case OSError():

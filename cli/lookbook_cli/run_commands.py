@@ -185,10 +185,12 @@ def see_through(
     no_wait: bool,
     command: Sequence[str] = (),
     then: Callable[[Json], None] | None = None,
+    brief: bool = False,
 ) -> None:
     """Follow a run to its end, show it, and exit with its status; with `no_wait`, only say that it has started.
 
-    `command` is what makes the images of a plan. `then` shows more of a run that came to something.
+    `command` is what makes the images of a plan. `then` shows more of a run that came to something. `brief` is a run
+    of one image, with few figures.
     """
     run_id = started["run_id"]
     if not as_json:
@@ -201,7 +203,7 @@ def see_through(
     if as_json:
         print_json(ended)
     else:
-        show_run(ended, command)
+        show_run(ended, command, brief=brief)
         if then and ended["status"] in RUN_STATUS:
             then(ended)
     raise typer.Exit(RUN_STATUS.get(ended["status"], FAILED))
@@ -225,7 +227,7 @@ def follow(tools: Tools, client: Client, current: Json, *, lines: bool) -> Json:
     return current
 
 
-def show_run(current: Json, command: Sequence[str] = ()) -> None:
+def show_run(current: Json, command: Sequence[str] = (), *, brief: bool = False) -> None:
     """Show a run: how it stands or ended, its figures, what went wrong, and how to go on."""
     run_id, in_store = current["run_id"], current.get("kind") in render.IN_STORE
     plan = None if in_store else current.get("plan")
@@ -242,8 +244,7 @@ def show_run(current: Json, command: Sequence[str] = ()) -> None:
     elif plan:
         _show_plan(current, plan)
     elif current["counts"].get("products") or current["status"] in RUN_STATUS:  # else there was nothing to count
-        say("", render.run_table([current], [current.get("name") or run_id]))
-        _show_ledger(current)
+        _show_figures(current, brief=brief)
     if current.get("stores") and current.get("kind") != "match":
         say("", render.publishing_table(current, console().width))
     _show_problems(current)
@@ -252,6 +253,15 @@ def show_run(current: Json, command: Sequence[str] = ()) -> None:
         say("", *_what_to_type(plan, current.get("options") or {}, command))
     elif current["status"] not in render.UNFINISHED:
         _show_what_is_left(current)
+
+
+def _show_figures(current: Json, *, brief: bool) -> None:
+    if brief:
+        say("", render.made_table(current))
+        _show_what_was_lost(current)
+    else:
+        say("", render.run_table([current], [current.get("name") or current["run_id"]]))
+        _show_ledger(current)
 
 
 def _show_what_is_left(current: Json) -> None:
@@ -352,6 +362,11 @@ def _show_ledger(current: Json) -> None:
     if not sums:
         return
     say("", render.ledger_sums_table(sums, console().width))
+    _show_what_was_lost(current)
+
+
+def _show_what_was_lost(current: Json) -> None:
+    sums = current.get("ledger") or []
     lost = sum(entry["unknown"] for entry in sums)
     most = f": up to {render.dollars(current['unknown_usd'])} dollars." if current.get("unknown_usd") else "."
     if lost == 1:

@@ -342,7 +342,9 @@ def unpublish(
 @app.command(epilog="Example: lookbook usage one --status failed, or: lookbook usage CJ12345678")
 def usage(
     context: typer.Context,
-    which: Annotated[str, typer.Argument(metavar="ID|STORE", parser=a_product_id, help="A product's id, or a store's.")],
+    which: Annotated[
+        str, typer.Argument(metavar="ID|STORE", parser=a_product_id, help="A product's id, or a store's.")
+    ],
     status: Annotated[UsageStatus | None, typer.Option(help="Of a store, only products that are so.")] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, show_default=f"{MOST} in a table, all as JSON", help="How many.")

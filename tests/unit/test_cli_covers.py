@@ -15,7 +15,19 @@ from rich.cells import cell_len
 from typer.testing import CliRunner, Result
 
 from lookbook_cli import common, cover_commands, main, render
-from tests.unit.test_cli import LOCAL, RUN_ID, Answer, Sent, World, a_product, a_run, drawn, lookbook, nowhere
+from tests.unit.test_cli import (
+    LOCAL,
+    RUN_ID,
+    Answer,
+    Sent,
+    World,
+    a_product,
+    a_run,
+    drawn,
+    ledger_sum,
+    lookbook,
+    nowhere,
+)
 
 Json = dict[str, Any]
 
@@ -231,7 +243,7 @@ def test_cover_is_shown_with_its_link_and_where_it_comes_from(world: Covers) -> 
     assert "Prompt: A [red] book on a table" in lines
     assert "Stars: 4 of 5" in lines
     # And the link is in one piece, to be opened
-    assert lines[-1] == f"Picture: {PICTURE_URL}"
+    assert lines[-2:] == ["Picture:", PICTURE_URL]
     assert world.changed == []
     # And the id is quoted in every path
     assert all("hotmart%3A698441" in path for path in world.paths("GET") if "/products/" in path)
@@ -315,7 +327,8 @@ def test_cover_that_cannot_be_is_refused_before_anything_is_sent(world: Covers, 
 
 def test_prompt_is_passed_as_written_and_the_run_followed_to_its_cover(world: Covers) -> None:
     # Given a run that takes a moment
-    world.runs = [a_run("running", kind="cover"), a_run("running", kind="cover"), a_run(kind="cover")]
+    ended = a_run(kind="cover", images_generated=1, images_reused=0, cost_usd=0.0405, ledger=[ledger_sum("openai")])
+    world.runs = [a_run("running", kind="cover"), a_run("running", kind="cover"), ended]
     world.history[0]["run_id"] = RUN_ID
     prompt = "  Um livro [azul],\n\tem cima da mesa — 'à vista'  "
     # When a cover is asked for
@@ -327,7 +340,10 @@ def test_prompt_is_passed_as_written_and_the_run_followed_to_its_cover(world: Co
     lines = result.stdout.splitlines()
     assert lines[0] == f"Run {RUN_ID} makes {ID} a cover."
     assert f"Run {RUN_ID}: succeeded" in lines
-    assert lines[-1] == f"Picture: {PICTURE_URL}"
+    # And of its figures there are only those that say something of one image
+    figures = [" ".join(line.split()) for line in lines[lines.index(f"Run {RUN_ID}: succeeded") + 1 :]]
+    assert figures[:6] == ["", "images new 1", "seconds 31.2", "dollars 0.0405", "", f"{ID}: Curso de Python"]
+    assert lines[-2:] == ["Picture:", PICTURE_URL]
 
 
 @pytest.mark.parametrize("prompt", ["x", "é" * 4000])
@@ -347,9 +363,10 @@ def test_later_request_s_cover_is_not_passed_off_as_this_one_s(world: Covers) ->
     # When the run ends, then it is said, with how to take what it made
     result = lookbook(world, "cover", ID, "--again")
     assert result.exit_code == 0
-    assert result.stdout.splitlines()[-2:] == [
+    assert result.stdout.splitlines()[-4:-1] == [
         "That is not what this run has made: the cover was changed after the run was asked for.",
         f"Take the run's with: lookbook cover {ID} --revert {OLD[:12]}",
+        "Picture:",
     ]
     # And hiding something else meanwhile changes nothing of that
     world.history[:] = [an_entry(NEW, "hidden", hidden_image_id=OLD), an_entry(NEW, run_id=RUN_ID)]
@@ -412,7 +429,7 @@ def test_small_picture_goes_along_with_the_request(world: Covers, picture: Path)
     assert b"my cover" not in head
     # And the cover is shown
     assert result.stdout.splitlines()[0] == "Uploaded my cover.jpg."
-    assert result.stdout.splitlines()[-1] == f"Picture: {PICTURE_URL}"
+    assert result.stdout.splitlines()[-2:] == ["Picture:", PICTURE_URL]
     # And for scripts it is the image
     again = lookbook(world, "cover", ID, "--upload", picture, "--json")
     assert json.loads(again.stdout) == an_image(method="upload")
@@ -448,7 +465,7 @@ def test_large_picture_goes_through_s3_and_is_waited_for(world: Covers, large: P
     assert "Authorization" not in upload.headers
     # And the outcome is waited for
     assert world.slept == [1.0, 1.0]
-    assert result.stdout.splitlines()[-1] == f"Picture: {PICTURE_URL}"
+    assert result.stdout.splitlines()[-2:] == ["Picture:", PICTURE_URL]
     assert json.loads(lookbook(world, "cover", ID, "--upload", large, "--json").stdout) == an_image(method="upload")
 
 
@@ -636,6 +653,15 @@ def test_history_keeps_ids_whole_at_any_width(width: int) -> None:
     assert max(map(cell_len, table.splitlines())) <= width
 
 
+def test_history_tells_seconds_and_keeps_who_it_was_whole() -> None:
+    entries = [an_entry(prompt="words " * 99, actor="anna.de.oliveira@a-long-name.example.com"), an_entry(OLD)]
+    table = drawn(render.history_table(entries, NEW, 90), 90)
+    assert " anna.de.oliveira@" in table
+    assert "example.com" not in table
+    assert render.moment(entries[0]["created_at"], "%Y-%m-%d %H:%M:%S").plain.endswith(":15:02")
+    assert ":15:02  " in table
+
+
 def test_image_id_is_a_link_where_a_terminal_can_open_it() -> None:
     assert render.image_id(NEW, PICTURE_URL).spans[0].style.link == PICTURE_URL  # type: ignore[union-attr]  # a Style
     assert render.image_id(NEW, "javascript:alert(1)").spans == []
@@ -676,6 +702,7 @@ def test_someone_at_a_terminal_is_told_how_to_end_a_note(world: Covers, monkeypa
         (["--edit", "n-1", "--delete", "n-1", "x"], None, "Choose one"),
         (["--delete", "n-1", "x"], None, "takes no text"),
         (["-5 % in a week"], None, "put -- before it: lookbook note ID -- TEXT. Or give - in its place"),
+        (["--edti", "n-1", "x"], None, "Possible options: --edit"),
         (["--no good"], None, "put -- before it: lookbook note ID -- TEXT. Or give - in its place"),
     ],
 )
@@ -943,7 +970,7 @@ def test_product_that_is_not_there_is_said_in_one_sentence(world: Covers, args: 
 
 @pytest.mark.parametrize(
     "args",
-    [["cover"], ["history"], ["notes"], ["note", "x"], ["tag", "x"], ["get"], ["check"]],
+    [["cover"], ["history"], ["notes"], ["note", "x"], ["tag", "x"], ["get"], ["check"], ["usage"]],
     ids=lambda args: args[0],
 )
 def test_product_s_id_has_no_blanks_around_it_and_is_something(world: Covers, args: list[str]) -> None:
