@@ -146,6 +146,7 @@ def failure(answer: requests.Response) -> ApiError:
     if isinstance(body, dict) and "problem+json" in kind:
         title = str(body.get("title") or answer.reason)
         detail = " ".join([str(body.get("detail") or title), *_parts(body.get("errors"))])
+        detail += _hint(detail) if status == HTTPStatus.NOT_FOUND else ""
         return (NotFoundError if status == HTTPStatus.NOT_FOUND else ApiError)(title, detail, status)
     # API Gateway and its authorizer answer {"message": …}; S3 answers XML with <Message>.
     said = str(body.get("message") or "") if isinstance(body, dict) else ""
@@ -154,6 +155,12 @@ def failure(answer: requests.Response) -> ApiError:
     title = said or answer.reason or "an error"
     parts = urlsplit(answer.url or "")
     return ApiError(title, f"{parts.scheme}://{parts.netloc} answered {status}: {title.rstrip('.')}.", status)
+
+
+def _hint(detail: str) -> str:
+    """Say what a product's id may lack that is a number, as people know Hotmart's products by."""
+    found = re.search(r"\b(?:no product (\d+)\.|[Pp]roduct (\d+) is not in\b)", detail)
+    return f" If it is one of Hotmart's, its id is hotmart:{found[1] or found[2]}." if found else ""
 
 
 def _parts(errors: Any) -> Iterator[str]:
@@ -241,6 +248,10 @@ class Client:
     def tag(self, product_id: str, tags: list[str]) -> Json:
         """Give a product these tags, instead of those it has, and return it."""
         return self._call("PUT", f"{_product(product_id)}/tags", body={"tags": tags})
+
+    def change_tags(self, product_id: str, add: list[str], remove: list[str]) -> Json:
+        """Add and remove some of a product's tags, whatever others it has by then, and return it."""
+        return self._call("PUT", f"{_product(product_id)}/tags", body={"add": add, "remove": remove})
 
     def generate(self, product_id: str, prompt: str | None) -> Json:
         """Start a run that makes a product a cover, by a prompt or the usual one, and return the run."""

@@ -19,6 +19,24 @@ FAILED, PARTIAL, INTERRUPTED = 1, 2, 130  # exit statuses
 
 MOST_PICTURE = 20 * 1024 * 1024  # bytes, of the API
 
+EXAMPLES = "CJ12345678 or hotmart:698441"  # of products' ids
+
+
+def a_product_id(text: str) -> str:
+    """Return a product's id without the blanks around it, as copying leaves them. Raises CliError if it is empty."""
+    if not text.strip():
+        raise CliError(f"The product's id is empty. Give one as `lookbook products` lists them, such as {EXAMPLES}.")
+    return text.strip()
+
+
+def a_file(text: str) -> Path:
+    """Return a file's path. Raises CliError if it is empty, which a Path would take for the folder we are in."""
+    if not text.strip():
+        raise CliError("There is no file of an empty name. Give a file's path.")
+    return Path(text)
+
+
+ProductId = Annotated[str, typer.Argument(metavar="ID", parser=a_product_id, help="The product's id.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 

@@ -17,7 +17,9 @@ from lookbook_cli.common import (
     MOST_PICTURE,
     PARTIAL,
     AsJson,
+    ProductId,
     Tools,
+    a_file,
     at_terminal,
     console,
     note,
@@ -35,12 +37,10 @@ MOST_STARS = 5
 IN_A_REQUEST = 4_000_000  # bytes of a picture that goes along with a request; a larger one goes to S3
 POLL = 1.0  # seconds between two looks at an upload
 CHECKS = 300  # looks at an upload, after which nobody waits any more
-BEGINNING = 6  # digits of an image's id that name it within its product
-BEGINNING_ANYWHERE = 8  # digits that name it in the library
+BEGINNING = 8  # digits of an image's id that name it, as the API has it
 ID_DIGITS = 64  # of a whole id
 SHOWN = 20  # history entries or notes, unless told otherwise
 
-ProductId = Annotated[str, typer.Argument(metavar="ID", help="The product's id.")]
 Limit = Annotated[int | None, typer.Option(min=1, show_default=f"{SHOWN}, all as JSON", help="How many.")]
 
 app = typer.Typer()
@@ -62,14 +62,19 @@ def cover(
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Make a new one by the usual prompt.")] = False,
     upload: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Take this picture: JPEG, PNG, WebP or GIF, up to 20 MB.")
+        Path | None,
+        typer.Option(metavar="FILE", parser=a_file, help="Take this picture: JPEG, PNG, WebP or GIF, up to 20 MB."),
     ] = None,
     revert: Annotated[
         str | None,
         typer.Option(metavar="IMAGE", help=f"Go back to an image: its id, or its first {BEGINNING} digits or more."),
     ] = None,
     hide: Annotated[
-        str | None, typer.Option(metavar="IMAGE", help="Hide an image; it can be gone back to, as nothing is deleted.")
+        str | None,
+        typer.Option(
+            metavar="IMAGE",
+            help=f"Hide an image: its id, or its first {BEGINNING} digits or more. It can be gone back to.",
+        ),
     ] = None,
     as_json: Annotated[
         bool,
@@ -112,15 +117,10 @@ def _generate(tools: Tools, product_id: str, prompt: str | None, *, as_json: boo
 
     def show(run: Json) -> None:
         say("")
-        entries = _show_cover(client, client.product(product_id))
-        made = next((entry for entry in entries if entry.get("run_id") == run["run_id"]), None)
-        if made and made.get("image_id") not in {None, entries[0].get("image_id")}:
-            say(
-                "That is not what this run has made: the cover was changed after the run was asked for.",
-                f"Take the run's with: {_command('cover', product_id, '--revert', made['image_id'][: render.DIGITS])}",
-            )
+        _show_cover(client, client.product(product_id), run["run_id"])
 
-    see_through(tools, client, started, f"makes {product_id} a cover.", as_json=as_json, no_wait=no_wait, then=show)
+    about = f"makes {product_id} a cover."
+    see_through(tools, client, started, about, as_json=as_json, no_wait=no_wait, then=show, brief=True)
 
 
 def _upload(tools: Tools, product_id: str, file: Path, *, as_json: bool) -> None:
@@ -171,7 +171,7 @@ def _checked(tools: Tools, client: Client, product_id: str, upload_id: str, *, l
 
 
 def _revert(tools: Tools, product_id: str, image: str, *, as_json: bool) -> None:
-    beginning = _beginning(image, BEGINNING)
+    beginning = _beginning(image)
     client = tools.client()
     product = client.activate(product_id, _find(client, product_id, beginning))
     if as_json:
@@ -181,7 +181,7 @@ def _revert(tools: Tools, product_id: str, image: str, *, as_json: bool) -> None
 
 
 def _hide(tools: Tools, product_id: str, image: str, *, as_json: bool) -> None:
-    beginning = _beginning(image, BEGINNING)
+    beginning = _beginning(image)
     client = tools.client()
     hidden = client.hide(product_id, _find(client, product_id, beginning))
     if as_json:
@@ -192,12 +192,13 @@ def _hide(tools: Tools, product_id: str, image: str, *, as_json: bool) -> None:
     _show_cover(client, client.product(product_id))
 
 
-def _beginning(text: str, least: int) -> str:
+def _beginning(text: str) -> str:
     """Return the beginning of an image's id. Raises CliError when it is none."""
-    digits = text.lower()
-    if not re.fullmatch(rf"[0-9a-f]{{{least},{ID_DIGITS}}}", digits):
+    digits = text.strip().lower()
+    if not re.fullmatch(rf"[0-9a-f]{{{BEGINNING},{ID_DIGITS}}}", digits):
         raise CliError(
-            f"{text} is no image: give its id, or its first {least} digits or more, as `lookbook history ID` has them."
+            f"{text or 'Nothing'} is no image: give its id, or its first {BEGINNING} digits or more, "
+            "as `lookbook history ID` has them."
         )
     return digits
 
@@ -212,8 +213,8 @@ def _find(client: Client, product_id: str, beginning: str) -> str:
             found.setdefault(image_id, about)
     if not found:
         raise CliError(
-            f"{product_id} has no image {beginning}…; see them with: {_command('history', product_id)}, "
-            f"or: {_command('get', product_id)}"
+            f"{product_id} has no image that begins with {beginning}; see its images with: "
+            f"{_command('history', product_id)}, or: {_command('get', product_id)}"
         )
     if len(found) > 1:
         several = "; ".join(f"{image_id[: _telling(found)]} ({about})" for image_id, about in found.items())
@@ -252,18 +253,24 @@ def _since(entries: list[Json], image: Json | None) -> Json | None:
     return run[-1] if run else None
 
 
-def _show_cover(client: Client, product: Json) -> list[Json]:
-    """Show a product's cover and where it comes from; returns the newest entries of its history."""
+def _show_cover(client: Client, product: Json, run_id: str | None = None) -> None:
+    """Show a product's cover and where it comes from, which may be another one than what a run has just made."""
     product_id = product["product_id"]
     entries = list(client.history(product_id, SHOWN))
     image = _cover_of(product)
     say(Text(render.clean(f"{product_id}: {product.get('title') or 'no title'}"), style="bold"))
     if image is None:
+        say("It has no cover.")
+        if entries:
+            back = f"{_command('cover', product_id)} --revert IMAGE"
+            say(f"Go back to one: {_command('history', product_id)}, then: {back}")
         say(
-            f"It has no cover. Make one with: {_command('cover', product_id, '--again')}",
+            f"Make one by the usual prompt: {_command('cover', product_id, '--again')}",
+            f"Or by a prompt of yours: {_command('cover', product_id)} --prompt TEXT",
             f"Or take a picture of yours: {_command('cover', product_id)} --upload FILE",
         )
-        return entries
+        _show_another(entries, product_id, run_id)
+        return
     model = f" ({image['model_version']})" if image.get("model_version") else ""
     pixels = f"{image.get('width')}x{image.get('height')}"
     made = render.moment(image.get("created_at"))
@@ -276,9 +283,19 @@ def _show_cover(client: Client, product: Json) -> list[Json]:
         say(f"Licence: {image['licence']}")
     if image.get("stars"):
         say(f"Stars: {image['stars']} of {MOST_STARS}")
+    _show_another(entries, product_id, run_id)
     if url := image.get("url") or product.get("cover_url"):
-        say(f"Picture: {url}")
-    return entries
+        say("Picture:", url)  # the last, and on a line of its own: it is long, and there to be copied
+
+
+def _show_another(entries: list[Json], product_id: str, run_id: str | None) -> None:
+    """Say so if what a run has made is not the cover."""
+    made = next((entry for entry in entries if run_id and entry.get("run_id") == run_id), None)
+    if made and made.get("image_id") not in {None, entries[0].get("image_id")}:
+        say(
+            "That is not what this run has made: the cover was changed after the run was asked for.",
+            f"Take the run's with: {_command('cover', product_id, '--revert', made['image_id'][: render.DIGITS])}",
+        )
 
 
 def _how(entry: Json) -> str:
@@ -414,7 +431,7 @@ def rate(
     context: typer.Context,
     image: Annotated[
         str,
-        typer.Argument(metavar="IMAGE", help=f"The image's id, or its first {BEGINNING_ANYWHERE} digits or more."),
+        typer.Argument(metavar="IMAGE", help=f"The image's id, or its first {BEGINNING} digits or more."),
     ],
     stars: Annotated[int, typer.Argument(metavar="1…5", parser=_stars, help="5 is the best.")],
     as_json: AsJson = False,
@@ -423,7 +440,7 @@ def rate(
 
     Exit status: 0 if it is rated in all of them, 2 if only in some.
     """
-    beginning = _beginning(image, BEGINNING_ANYWHERE)
+    beginning = _beginning(image)
     client: Client = context.obj.client()
     found = client.find_image(beginning)
     image_id, product_ids = found["image_id"], found["products"]
@@ -468,31 +485,34 @@ def tag(
     """Tag a product, to find it by `lookbook products --search`; without tags, show those that it has."""
     if replace and remove:
         raise CliError("--set and --remove do not go together: name the tags it shall have.")
-    named = [each.strip() for each in tags or ()]
-    if any(not 1 <= len(each) <= MOST_TAG for each in named):
-        raise CliError(f"A tag has 1 to {MOST_TAG} characters.")
+    added, removed = _tags(tags), _tags(remove)
+    if both := [each for each in added if each.casefold() in {other.casefold() for other in removed}]:
+        raise CliError(f"Name a tag to add it or to remove it, not both: {', '.join(both)}.")
     client: Client = context.obj.client()
-    product = client.product(product_id)
-    old = list(product.get("tags") or ())
-    known = {each.casefold() for each in old}
-    if unknown := [each for each in remove or () if each.casefold() not in known]:
-        raise CliError(f"{product_id} has no tag {', '.join(unknown)}. It has: {', '.join(old) or 'none'}.")
-    tagged: dict[str, str] = {}  # upper and lower case are one tag, which stays as it was written first
-    for each in [*([] if replace else old), *named]:
-        tagged.setdefault(each.casefold(), each)
-    for each in remove or ():
-        tagged.pop(each.casefold(), None)
-    new = list(tagged.values())
-    if len(new) > MOST_TAGS:
-        raise CliError(f"A product may have {MOST_TAGS} tags; these would be {len(new)}.")
-    if new != old:
-        product = client.tag(product_id, new)
+    if replace:
+        product = client.tag(product_id, added)
+    elif added or removed:  # the API merges: who reads first and writes then loses what others wrote meanwhile
+        product = client.change_tags(product_id, added, removed)
+    else:
+        product = client.product(product_id)
     if as_json:
         print_json({"product_id": product["product_id"], "tags": product.get("tags") or []})
     elif product.get("tags"):
         say(f"Tags of {product_id}: {', '.join(product['tags'])}")
     else:
         say(f"{product_id} has no tags. Add some with: {_command('tag', product_id)} TAG…")
+
+
+def _tags(named: list[str] | None) -> list[str]:
+    """Return tags, each once. Raises CliError when the API would not take them."""
+    tags: dict[str, str] = {}  # upper and lower case are one tag, which stays as it was written first
+    for each in named or ():
+        tags.setdefault(each.strip().casefold(), each.strip())
+    if any(not 1 <= len(each) <= MOST_TAG for each in tags.values()):
+        raise CliError(f"A tag has 1 to {MOST_TAG} characters.")
+    if len(tags) > MOST_TAGS:
+        raise CliError(f"A product may have {MOST_TAGS} tags; these are {len(tags)}.")
+    return list(tags.values())
 
 
 def _command(name: str, *words: str) -> str:

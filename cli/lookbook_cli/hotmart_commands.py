@@ -13,6 +13,7 @@ from lookbook_cli.run_commands import RUN_STATUS, follow, see_through
 
 POLL = 1.0  # seconds between two looks at a sync
 SEE = "lookbook hotmart status"
+UNUSED = "Some products could not be used: "  # how the API begins to name those that a sync had to leave out
 
 app = typer.Typer()
 hotmart_app = typer.Typer()
@@ -59,8 +60,7 @@ def sync(
     if not as_json:
         if failed:
             say(f"The sync failed: {status.get('error') or 'no reason is known'}")
-        say(*render.hotmart_counts(status))
-        say(*_advice(status))
+        say(*_counts(status), *_advice(status))
     if failed or not run_id:
         if as_json:
             print_json({"sync": status, "run": None})
@@ -78,7 +78,7 @@ def _follow(tools: Tools, client: Client, status: Json, *, lines: bool) -> Json:
     try:
         with render.Waiting(console(stderr=not lines), lines=lines) as waiting:
             while status["status"] == "running":
-                waiting.show("Asking Hotmart", " ".join(render.hotmart_counts(status)).rstrip("."))
+                waiting.show("Asking Hotmart", render.hotmart_counts(status)[0].rstrip("."))
                 tools.http.sleep(POLL)
                 status = client.hotmart()
     except KeyboardInterrupt:
@@ -96,21 +96,22 @@ def show_status(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json(status)
         return
-    if not status["configured"]:
+    never = status["status"] == "never"
+    if status["configured"] is None:  # nobody has looked yet
+        pass
+    elif not status["configured"]:
         say(
             "Hotmart is not configured: Lookbook has no credentials of an account.",
             "Make some at Hotmart (Tools > Developer Tools > Credentials), and put client_id, client_secret and basic "
             "into the secret that the output HotmartCredentials of the stack names, as JSON.",
             "Then bring the products in with: lookbook hotmart sync",
         )
-        if status["status"] == "never":
+        if never:
             return
         say("")
     else:
         say("Hotmart is configured.")
-    say(*_last(status), *render.hotmart_counts(status), *_advice(status))
-    if status.get("error") and status["status"] != "failed":
-        say(f"Last error: {status['error']}")
+    say(*_last(status), *([] if never else [*_counts(status), *_advice(status)]))
     if status.get("run_id"):
         ended = f": {render.status(status['run_status'])}" if status.get("run_status") else ""
         say(f"Run for covers: {status['run_id']}{ended}. See it with: lookbook show {status['run_id']}")
@@ -141,8 +142,24 @@ def _took(status: Json) -> str:
     return f" in {render.duration((ended - begun).total_seconds() / 60)}"
 
 
+def _counts(status: Json) -> list[str]:
+    """Say what a sync has found, and what it could not use; nothing if it failed before it found anything."""
+    failed, error = status["status"] == "failed", str(status.get("error") or "")
+    if failed and not (status.get("counts") or {}).get("listed"):
+        return []
+    said = render.hotmart_counts(status)
+    if error and not failed:
+        unused = error.removeprefix(UNUSED)
+        said.append(f"{'Note' if unused == error else 'Not used'}: {unused}")
+    return said
+
+
 def _advice(status: Json) -> list[str]:
-    """Say what to do about products that no cover could be made of."""
-    if not (status.get("counts") or {}).get("given_up"):
+    """Say what to do about a sync that failed, or about products that no cover could be made of."""
+    counts = status.get("counts") or {}
+    if status["status"] == "failed":
+        as_before = "" if counts.get("listed") else "The library is as it was. "
+        return [f"{as_before}Check the reason, then: lookbook hotmart sync"]
+    if not counts.get("given_up"):
         return []
     return ["Find them with: lookbook products --source hotmart; make a cover with: lookbook cover ID --prompt TEXT"]

@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -14,11 +14,15 @@ from rich.text import Text
 
 from lookbook_cli import render
 from lookbook_cli.client import Client, CliError, Json, NotFoundError
-from lookbook_cli.common import PARTIAL, AsJson, console, picture_type, print_json, say
+from lookbook_cli.common import PARTIAL, AsJson, ProductId, a_product_id, console, picture_type, print_json, say
 
 MODEL_PHOTO = 4_500_000  # bytes that a Lambda admits in a request, with its encoding
 DESCRIPTION = 300  # characters shown of one
 NEAR = 6  # bits in which the API's near-duplicates differ at most
+
+ORDER = "They come the newest first; with --search, by the word that was found."
+
+Source = Literal["cj", "shopify", "hotmart", "scrape"]  # of the API
 
 app = typer.Typer()
 models_app = typer.Typer()
@@ -35,7 +39,7 @@ def models(context: typer.Context) -> None:
 @app.command(epilog="Example: lookbook check CJ12345678 hotmart:698441")
 def check(
     context: typer.Context,
-    product_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Product ids.")],
+    product_ids: Annotated[list[str], typer.Argument(metavar="ID...", parser=a_product_id, help="Product ids.")],
     as_json: AsJson = False,
 ) -> None:
     """Say which products the library has images of.
@@ -50,6 +54,8 @@ def check(
     else:
         say(render.check_table(found, console().width))
         say("", f"{len(found) - missing} of {len(found)} in the library." if missing else "All in the library.")
+        if numbers := [each["product_id"] for each in found if each["product_id"].isdigit() and not each["title"]]:
+            say(f"If one of Hotmart's is meant, its id is hotmart:{numbers[0]}.")
     raise typer.Exit(PARTIAL if missing else 0)
 
 
@@ -69,17 +75,19 @@ def _look_up(client: Client, product_id: str) -> Json:
 @app.command(epilog='Example: lookbook products --search "red dress" --limit 20')
 def products(
     context: typer.Context,
-    source: Annotated[str | None, typer.Option(help="Only products of this source.")] = None,
+    source: Annotated[Source | None, typer.Option(help="Only products of this source.")] = None,
     search: Annotated[
         str | None,
         typer.Option(
             metavar="WORDS", help="Only products with these words, or beginnings of words, in title, id or tags."
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Products to show, the newest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help=f"Products to show. {ORDER}")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List the library's products, the newest first, or search them."""
+    if search is not None and not search.strip():
+        raise CliError("Give words to search for.")
     found = list(context.obj.client().products(source, search, limit + 1))  # one more, to know whether there are more
     if as_json:
         print_json(found[:limit])
@@ -94,7 +102,7 @@ def products(
 @app.command(epilog="Example: lookbook get CJ12345678 --download pictures")
 def get(
     context: typer.Context,
-    product_id: Annotated[str, typer.Argument(metavar="ID", help="The product's id.")],
+    product_id: ProductId,
     download: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Save the images there, in a folder for the product.")
     ] = None,
@@ -111,7 +119,11 @@ def get(
         say(Text(render.clean(f"{product['product_id']}: {product.get('title') or 'no title'}"), style="bold"))
         say(f"{product.get('category') or 'no category'}, from {product.get('source') or 'an unknown source'}")
         say(*_known(product), "")
-        say(render.images_table(product, console().width) if images else "It has no images yet.")
+        if images:
+            say(render.images_table(product, console().width))
+        else:
+            history = f"lookbook history {shlex.quote(product['product_id'])}"
+            say(f"It has no images to show. What was hidden or made before is in: {history}")
         if product.get("cover_image_id"):
             say("", f"* the cover; see it with: lookbook cover {shlex.quote(product['product_id'])}")
         licences = sorted({render.clean(image["licence"]) for image in images if image.get("licence")})

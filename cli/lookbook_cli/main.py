@@ -63,6 +63,16 @@ class LookbookGroup(TyperGroup):
         sys.exit(status if isinstance(status, int) else 0)
 
 
+# What may have been meant by an option that is none, by the command.
+_DASHED = {
+    "note": "If the note begins with a dash, put -- before it: lookbook note ID -- TEXT. "
+    "Or give - in its place, and the note on stdin. See `lookbook note --help`.",
+    "rate": "Give the image first, then the stars as a whole number from 1 to 5: lookbook rate IMAGE 5. "
+    "What begins with a dash needs -- before it.",
+    "tag": "If the tag begins with a dash, put -- before it: lookbook tag ID -- TAG. See `lookbook tag --help`.",
+}
+
+
 def _sentence(error: Exception) -> str:
     match error:
         case CliError():
@@ -70,6 +80,8 @@ def _sentence(error: Exception) -> str:
         case typer.TyperException():
             context = getattr(error, "ctx", None)
             hint = f" See `{context.command_path} --help`." if context else ""
+            if context and hasattr(error, "possibilities"):  # of an option that is none
+                hint = f" {_DASHED[context.command.name]}" if context.command.name in _DASHED else hint
             message = error.format_message().replace("Value error, ", "")  # pydantic's, for what is not on a list
             return f"{message}{'' if message.endswith(('.', '?')) else '.'}{hint}"
         case OSError():

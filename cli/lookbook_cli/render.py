@@ -44,6 +44,7 @@ _BEGINNING = {"plan": "Planning", **dict.fromkeys(IN_STORE, "Looking the product
 _OF_A_FILE = {"scrape", "retry"}  # kinds of runs that begin with one
 QUIET = 15.0  # seconds between lines about what goes on when there is no terminal to draw on
 TAB = 4  # columns between two stops of a tabulator
+LEFT_OUT = "Left out: products that are not of the wanted status or format, or could not be used."  # by a sync
 DIGITS = 12  # of an image's id: enough to tell a library's images apart
 
 _PUT_OFF = re.compile(r"([\d,]+) products? (?:is|are) put off: (.+?)\.?")  # a run's note on what must wait
@@ -288,6 +289,22 @@ def run_table(runs: list[Json], labels: list[str]) -> Table:
     return table
 
 
+def made_table(run: Json) -> Table:
+    """Show the little there is to say of a run that makes one image: what it made, in which time, for how much."""
+    table = _empty_table()
+    table.add_column("")
+    table.add_column("", justify="right")
+    for heading, key in (("images new", "images_generated"), ("images reused", "images_reused")):
+        if run.get(key):
+            table.add_row(heading, number(run[key]))
+    table.add_row("seconds", number(run.get("seconds"), 1))
+    table.add_row("dollars", dollars(run.get("cost_usd")))
+    if more := _and_up_to(run):
+        table.add_row("", Text(more))
+    table.show_header = False
+    return table
+
+
 def _and_up_to(run: Json) -> str:
     if not run.get("unknown_usd"):
         return ""
@@ -457,7 +474,7 @@ def problem_table(problems: Iterable[Json], width: int, said: str | None = None)
 
 
 def runs_table(runs: list[Json], width: int) -> Table:
-    """Show a list of runs, with as much of each as goes into `width` columns beside its file's name."""
+    """Show a list of runs, with as much of each as goes into `width` columns beside its name."""
 
     def state(run: Json) -> Text:
         return status("stopping" if run.get("stopping") and run["status"] == "running" else run["status"])
@@ -469,7 +486,7 @@ def runs_table(runs: list[Json], width: int) -> Table:
     columns = [
         _fixed("run", _key("run_id")),
         _fixed("started", _key("created_at", moment), goes=6),
-        _flexible("file", _key("name", name), room=12),
+        _flexible("name", _key("name", name), room=12),
         _fixed("status", state),
         count("products", 1),
         count("reused", 7),
@@ -593,11 +610,14 @@ def history_table(entries: Iterable[Json], cover: str | None, width: int) -> Tab
         own = entry.get("image_id")
         return _starred(own, entry.get("url"), own is not None and own == cover)
 
+    entries = list(entries)
+    # So much of who it was is kept when it must be cut: all before the @ of an address.
+    who = max((cell_len(clean(entry.get("actor") or "").partition("@")[0]) for entry in entries), default=0)
     columns = [
-        _fixed("when", _key("created_at", moment)),
+        _fixed("when", _key("created_at", lambda value: moment(value, "%Y-%m-%d %H:%M:%S"))),
         _fixed("what", lambda entry: cell(what_happened(entry))),
         _fixed("image", image),
-        _flexible("who", _key("actor", name), room=8, goes=1),
+        _flexible("who", _key("actor", name), room=max(8, who + len("@…")), goes=1),
         _flexible("prompt", _key("prompt", name), room=12, goes=2),
     ]
     return _table(columns, entries, width)
@@ -628,6 +648,7 @@ def hotmart_counts(status: Json) -> list[str]:
     }
     return [
         f"{products('listed')} at Hotmart{f': {parts}' if parts else ''}.",
+        *([LEFT_OUT] if counts.get("skipped") else []),
         *(f"{products(key)} {what}." for key, what in rest.items() if counts.get(key)),
     ]
 

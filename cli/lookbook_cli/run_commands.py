@@ -12,7 +12,19 @@ from rich.text import Text
 
 from lookbook_cli import render
 from lookbook_cli.client import Client, CliError, Json
-from lookbook_cli.common import FAILED, INTERRUPTED, PARTIAL, AsJson, Tools, console, file_size, note, print_json, say
+from lookbook_cli.common import (
+    FAILED,
+    INTERRUPTED,
+    PARTIAL,
+    AsJson,
+    Tools,
+    a_file,
+    console,
+    file_size,
+    note,
+    print_json,
+    say,
+)
 
 RUN_STATUS = {"succeeded": 0, "planned": 0, "partial": PARTIAL}  # anything else: FAILED
 PROBLEMS = ("rejected", "failed", "blocked", "deferred", "over_budget")  # how a product may end without images
@@ -22,6 +34,7 @@ POLL = 1.0  # seconds between two looks at a run
 INLINE = 1024 * 1024  # bytes; a smaller scrape is sent along with the request, a larger one uploaded to S3
 MOST = 100  # products or attempts of a run in a table, unless told otherwise
 CENT = 0.01  # dollars
+OWN_BUDGET = "The budget "  # how the API begins to say that a run's own budget does not allow more
 LARGEST_BUDGET = 100_000  # dollars, of the API
 MOST_VARIANTS = 10  # of the API
 
@@ -82,7 +95,7 @@ Limit = Annotated[int | None, typer.Option(min=1, show_default=f"{MOST} in a tab
 @app.command(epilog="Example: lookbook run store1.json --plan, then: lookbook run store1.json --max-cost 0.50")
 def run(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A scrape: JSON or JSON Lines.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", parser=a_file, help="A scrape: JSON or JSON Lines.")],
     plan: Annotated[
         bool, typer.Option("--plan", help="Only say what would be made, with what, and at what price. Costs nothing.")
     ] = False,
@@ -172,10 +185,12 @@ def see_through(
     no_wait: bool,
     command: Sequence[str] = (),
     then: Callable[[Json], None] | None = None,
+    brief: bool = False,
 ) -> None:
     """Follow a run to its end, show it, and exit with its status; with `no_wait`, only say that it has started.
 
-    `command` is what makes the images of a plan. `then` shows more of a run that came to something.
+    `command` is what makes the images of a plan. `then` shows more of a run that came to something. `brief` is a run
+    of one image, with few figures.
     """
     run_id = started["run_id"]
     if not as_json:
@@ -188,7 +203,7 @@ def see_through(
     if as_json:
         print_json(ended)
     else:
-        show_run(ended, command)
+        show_run(ended, command, brief=brief)
         if then and ended["status"] in RUN_STATUS:
             then(ended)
     raise typer.Exit(RUN_STATUS.get(ended["status"], FAILED))
@@ -212,7 +227,7 @@ def follow(tools: Tools, client: Client, current: Json, *, lines: bool) -> Json:
     return current
 
 
-def show_run(current: Json, command: Sequence[str] = ()) -> None:
+def show_run(current: Json, command: Sequence[str] = (), *, brief: bool = False) -> None:
     """Show a run: how it stands or ended, its figures, what went wrong, and how to go on."""
     run_id, in_store = current["run_id"], current.get("kind") in render.IN_STORE
     plan = None if in_store else current.get("plan")
@@ -229,8 +244,7 @@ def show_run(current: Json, command: Sequence[str] = ()) -> None:
     elif plan:
         _show_plan(current, plan)
     elif current["counts"].get("products") or current["status"] in RUN_STATUS:  # else there was nothing to count
-        say("", render.run_table([current], [current.get("name") or run_id]))
-        _show_ledger(current)
+        _show_figures(current, brief=brief)
     if current.get("stores") and current.get("kind") != "match":
         say("", render.publishing_table(current, console().width))
     _show_problems(current)
@@ -241,12 +255,21 @@ def show_run(current: Json, command: Sequence[str] = ()) -> None:
         _show_what_is_left(current)
 
 
+def _show_figures(current: Json, *, brief: bool) -> None:
+    if brief:
+        say("", render.made_table(current))
+        _show_what_was_lost(current)
+    else:
+        say("", render.run_table([current], [current.get("name") or current["run_id"]]))
+        _show_ledger(current)
+
+
 def _show_what_is_left(current: Json) -> None:
     """Say how to go on with what a retry takes, and with what the stores lack."""
     run_id, counts = current["run_id"], current["counts"]
     in_store = current.get("kind") in render.IN_STORE
     if not in_store and any(counts.get(word) for word in RETRIED):
-        if counts.get("over_budget"):
+        if counts.get("over_budget") and _by_its_own_budget(current):
             say("", f"Give it more with: lookbook retry {run_id} --max-cost DOLLARS")
         else:
             say("", f"Try them again with: lookbook retry {run_id}")
@@ -254,6 +277,15 @@ def _show_what_is_left(current: Json) -> None:
             say("A retry leaves rejected products out: they need a better scrape.")
     if lacking := list(_what_stores_lack(current)):
         say("", *lacking)
+
+
+def _by_its_own_budget(current: Json) -> bool:
+    """Tell whether a run is over its own budget, rather than at a provider's limit, which no budget of ours moves."""
+    if (current.get("options") or {}).get("max_cost_usd") is None:
+        return False
+    own = [each.get("reason") for each in current.get("problems") or () if each.get("status") == "over_budget"]
+    reasons = [reason for reason in (current.get("stopping"), *own) if reason]
+    return not reasons or any(reason.startswith(OWN_BUDGET) for reason in reasons)
 
 
 def _what_it_was_about(current: Json) -> list[str]:
@@ -330,6 +362,11 @@ def _show_ledger(current: Json) -> None:
     if not sums:
         return
     say("", render.ledger_sums_table(sums, console().width))
+    _show_what_was_lost(current)
+
+
+def _show_what_was_lost(current: Json) -> None:
+    sums = current.get("ledger") or []
     lost = sum(entry["unknown"] for entry in sums)
     most = f": up to {render.dollars(current['unknown_usd'])} dollars." if current.get("unknown_usd") else "."
     if lost == 1:

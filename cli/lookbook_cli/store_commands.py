@@ -12,7 +12,18 @@ from rich.text import Text
 
 from lookbook_cli import render
 from lookbook_cli.client import ApiError, Client, CliError, Json
-from lookbook_cli.common import FAILED, PARTIAL, AsJson, Tools, at_terminal, console, file_size, print_json, say
+from lookbook_cli.common import (
+    FAILED,
+    PARTIAL,
+    AsJson,
+    Tools,
+    a_product_id,
+    at_terminal,
+    console,
+    file_size,
+    print_json,
+    say,
+)
 from lookbook_cli.run_commands import RUN_STATUS, NoWait, RunAsJson, follow, see_through, show_run
 
 MOST_MAPPING = 4_000_000  # bytes, of the API
@@ -298,7 +309,9 @@ def _mapping_text(file: Path) -> str:
 def unpublish(
     context: typer.Context,
     store_id: StoreId,
-    product_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Product ids.")] = None,
+    product_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID...]", parser=a_product_id, help="Product ids.")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Take out all of our images.")] = False,
     yes: Yes = False,
     as_json: RunAsJson = False,
@@ -329,7 +342,9 @@ def unpublish(
 @app.command(epilog="Example: lookbook usage one --status failed, or: lookbook usage CJ12345678")
 def usage(
     context: typer.Context,
-    which: Annotated[str, typer.Argument(metavar="ID|STORE", help="A product's id, or a store's.")],
+    which: Annotated[
+        str, typer.Argument(metavar="ID|STORE", parser=a_product_id, help="A product's id, or a store's.")
+    ],
     status: Annotated[UsageStatus | None, typer.Option(help="Of a store, only products that are so.")] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, show_default=f"{MOST} in a table, all as JSON", help="How many.")

@@ -663,6 +663,32 @@ def test_run_with_products_left_over_says_how_to_try_them_again(world: World, sc
 
 
 @pytest.mark.usefixtures("_local")
+@pytest.mark.parametrize(
+    ("budget", "changes", "more"),
+    [
+        (0.5, {}, True),
+        (0.5, {"stopping": "The budget of $0.5 does not allow another image by openai."}, True),
+        (0.5, {"stopping": "anna stopped it.", "problems": ["The budget of $0.5 does not allow another."]}, True),
+        (0.5, {"stopping": "OpenAI's spending limit is reached; raise it and retry the run."}, False),
+        (0.5, {"problems": ["OpenAI's spending limit is reached; raise it and retry the run."]}, False),
+        (None, {"stopping": "OpenAI's spending limit is reached; raise it and retry the run."}, False),
+    ],
+)
+def test_more_money_is_asked_for_only_if_it_helps(
+    world: World, budget: float | None, changes: Json, more: bool
+) -> None:
+    # Given a run with products over a budget: its own, or a provider's
+    problem = {"index": 1, "product_id": "CJ1", "status": "over_budget"}
+    problems = [problem | {"reason": reason} for reason in changes.get("problems", ())]
+    options = {"max_cost_usd": budget}
+    world.runs = [a_run("partial", **changes | {"problems": problems}, options=options, counts={"over_budget": 1})]
+    # When it is shown, then the way on is to raise what was too low
+    last = lookbook(world, "show", RUN_ID).stdout.splitlines()[-1]
+    give, again = (f"{how} with: lookbook retry {RUN_ID}" for how in ("Give it more", "Try them again"))
+    assert last == (f"{give} --max-cost DOLLARS" if more else again)
+
+
+@pytest.mark.usefixtures("_local")
 def test_reason_of_a_stop_is_said_once(world: World) -> None:
     # Given a run that its provider stopped, whose verdict and whose products all name the reason
     stop = "OpenAI's quota is used up."
@@ -783,7 +809,9 @@ def test_stop_says_what_happens_next(world: World) -> None:
     # And while it stops, the run and the list of runs tell
     world.lists["runs"] = world.runs
     assert "Stopping: anna stopped it." in lookbook(world, "show", RUN_ID).stdout
-    assert "stopping" in lookbook(world, "runs").stdout
+    listed = lookbook(world, "runs").stdout
+    assert "stopping" in listed
+    assert "name" in listed.splitlines()[0].split()  # not of a file: runs of covers have none
 
 
 # --- the other commands

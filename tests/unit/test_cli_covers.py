@@ -15,7 +15,19 @@ from rich.cells import cell_len
 from typer.testing import CliRunner, Result
 
 from lookbook_cli import common, cover_commands, main, render
-from tests.unit.test_cli import LOCAL, RUN_ID, Answer, Sent, World, a_product, a_run, drawn, lookbook, nowhere
+from tests.unit.test_cli import (
+    LOCAL,
+    RUN_ID,
+    Answer,
+    Sent,
+    World,
+    a_product,
+    a_run,
+    drawn,
+    ledger_sum,
+    lookbook,
+    nowhere,
+)
 
 Json = dict[str, Any]
 
@@ -118,7 +130,8 @@ class Covers(World):
             case _, ["images", *rest]:
                 return self.of_images(sent, rest)
             case "PUT", ["tags"]:
-                self.product["tags"] = sent.json["tags"]
+                had = [tag for tag in self.product["tags"] if tag not in sent.json.get("remove", [])]
+                self.product["tags"] = sent.json["tags"] if "tags" in sent.json else [*had, *sent.json["add"]]
                 return 200, self.product
             case "POST", ["notes"]:
                 return 201, a_note(text=sent.json["note"])
@@ -230,7 +243,7 @@ def test_cover_is_shown_with_its_link_and_where_it_comes_from(world: Covers) -> 
     assert "Prompt: A [red] book on a table" in lines
     assert "Stars: 4 of 5" in lines
     # And the link is in one piece, to be opened
-    assert lines[-1] == f"Picture: {PICTURE_URL}"
+    assert lines[-2:] == ["Picture:", PICTURE_URL]
     assert world.changed == []
     # And the id is quoted in every path
     assert all("hotmart%3A698441" in path for path in world.paths("GET") if "/products/" in path)
@@ -264,9 +277,24 @@ def test_product_without_a_cover_says_how_to_get_one(world: Covers) -> None:
     world.history.clear()
     result = lookbook(world, "cover", ID)
     assert result.exit_code == 0
-    assert f"lookbook cover {ID} --again" in result.stdout
-    assert f"lookbook cover {ID} --upload FILE" in result.stdout
+    assert "history" not in result.stdout
+    for option in ("--again", "--prompt TEXT", "--upload FILE"):
+        assert f"lookbook cover {ID} {option}" in result.stdout
     assert json.loads(lookbook(world, "cover", ID, "--json").stdout)["image"] is None
+
+
+def test_product_that_lost_its_cover_says_first_how_to_go_back(world: Covers) -> None:
+    world.product |= {"cover_image_id": None, "image_list": []}
+    world.history.insert(0, an_entry(None, "hidden", hidden_image_id=NEW))
+    lines = lookbook(world, "cover", ID).stdout.splitlines()
+    assert lines[1:3] == [
+        "It has no cover.",
+        f"Go back to one: lookbook history {ID}, then: lookbook cover {ID} --revert IMAGE",
+    ]
+    assert lines[3].endswith("--again")
+    # And a look at the product leads there too
+    says = f"It has no images to show. What was hidden or made before is in: lookbook history {ID}"
+    assert says in lookbook(world, "get", ID).stdout.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -279,9 +307,12 @@ def test_product_without_a_cover_says_how_to_get_one(world: Covers) -> None:
         (["--prompt", ""], "The prompt is empty. Give 1 to 4,000 characters."),
         (["--prompt", "é" * 4001], "The prompt has 4,001 characters; it may have 4,000."),
         (["--prompt", "\udcff"], "not UTF-8"),
-        (["--revert", "01234"], "its first 6 digits or more"),
+        (["--revert", "0123456"], "its first 8 digits or more"),
         (["--revert", "latest!"], "latest! is no image"),
         (["--hide", "0" * 65], "is no image"),
+        (["--hide", "0123456"], "its first 8 digits or more"),
+        (["--upload", ""], "There is no file"),
+        (["--upload", " "], "There is no file"),
     ],
 )
 def test_cover_that_cannot_be_is_refused_before_anything_is_sent(world: Covers, args: list[str], says: str) -> None:
@@ -296,7 +327,8 @@ def test_cover_that_cannot_be_is_refused_before_anything_is_sent(world: Covers, 
 
 def test_prompt_is_passed_as_written_and_the_run_followed_to_its_cover(world: Covers) -> None:
     # Given a run that takes a moment
-    world.runs = [a_run("running", kind="cover"), a_run("running", kind="cover"), a_run(kind="cover")]
+    ended = a_run(kind="cover", images_generated=1, images_reused=0, cost_usd=0.0405, ledger=[ledger_sum("openai")])
+    world.runs = [a_run("running", kind="cover"), a_run("running", kind="cover"), ended]
     world.history[0]["run_id"] = RUN_ID
     prompt = "  Um livro [azul],\n\tem cima da mesa — 'à vista'  "
     # When a cover is asked for
@@ -308,7 +340,10 @@ def test_prompt_is_passed_as_written_and_the_run_followed_to_its_cover(world: Co
     lines = result.stdout.splitlines()
     assert lines[0] == f"Run {RUN_ID} makes {ID} a cover."
     assert f"Run {RUN_ID}: succeeded" in lines
-    assert lines[-1] == f"Picture: {PICTURE_URL}"
+    # And of its figures there are only those that say something of one image
+    figures = [" ".join(line.split()) for line in lines[lines.index(f"Run {RUN_ID}: succeeded") + 1 :]]
+    assert figures[:6] == ["", "images new 1", "seconds 31.2", "dollars 0.0405", "", f"{ID}: Curso de Python"]
+    assert lines[-2:] == ["Picture:", PICTURE_URL]
 
 
 @pytest.mark.parametrize("prompt", ["x", "é" * 4000])
@@ -328,9 +363,10 @@ def test_later_request_s_cover_is_not_passed_off_as_this_one_s(world: Covers) ->
     # When the run ends, then it is said, with how to take what it made
     result = lookbook(world, "cover", ID, "--again")
     assert result.exit_code == 0
-    assert result.stdout.splitlines()[-2:] == [
+    assert result.stdout.splitlines()[-4:-1] == [
         "That is not what this run has made: the cover was changed after the run was asked for.",
         f"Take the run's with: lookbook cover {ID} --revert {OLD[:12]}",
+        "Picture:",
     ]
     # And hiding something else meanwhile changes nothing of that
     world.history[:] = [an_entry(NEW, "hidden", hidden_image_id=OLD), an_entry(NEW, run_id=RUN_ID)]
@@ -393,7 +429,7 @@ def test_small_picture_goes_along_with_the_request(world: Covers, picture: Path)
     assert b"my cover" not in head
     # And the cover is shown
     assert result.stdout.splitlines()[0] == "Uploaded my cover.jpg."
-    assert result.stdout.splitlines()[-1] == f"Picture: {PICTURE_URL}"
+    assert result.stdout.splitlines()[-2:] == ["Picture:", PICTURE_URL]
     # And for scripts it is the image
     again = lookbook(world, "cover", ID, "--upload", picture, "--json")
     assert json.loads(again.stdout) == an_image(method="upload")
@@ -429,7 +465,7 @@ def test_large_picture_goes_through_s3_and_is_waited_for(world: Covers, large: P
     assert "Authorization" not in upload.headers
     # And the outcome is waited for
     assert world.slept == [1.0, 1.0]
-    assert result.stdout.splitlines()[-1] == f"Picture: {PICTURE_URL}"
+    assert result.stdout.splitlines()[-2:] == ["Picture:", PICTURE_URL]
     assert json.loads(lookbook(world, "cover", ID, "--upload", large, "--json").stdout) == an_image(method="upload")
 
 
@@ -490,7 +526,7 @@ def test_file_that_cannot_be_a_cover_is_refused_before_anything_is_sent(
 # --- cover --revert and --hide
 
 
-@pytest.mark.parametrize("beginning", [OLD[:6], OLD[:12], OLD[:12].upper(), OLD])
+@pytest.mark.parametrize("beginning", [OLD[:8], OLD[:12], OLD[:12].upper(), OLD])
 def test_revert_takes_an_image_by_the_beginning_of_its_id(world: Covers, beginning: str) -> None:
     result = lookbook(world, "cover", ID, "--revert", beginning)
     assert result.exit_code == 0
@@ -509,47 +545,49 @@ def test_revert_finds_an_image_on_a_later_page_of_the_history(world: Covers) -> 
 
 @pytest.mark.parametrize("image_id", [VARIANT, SHY], ids=["shown", "hidden"])
 def test_revert_finds_a_variant_that_never_was_the_cover(world: Covers, image_id: str) -> None:
-    assert lookbook(world, "cover", ID, "--revert", image_id[:6]).exit_code == 0
+    assert lookbook(world, "cover", ID, "--revert", image_id[:8]).exit_code == 0
     assert world.product["cover_image_id"] == image_id
 
 
 def test_revert_finds_an_image_that_was_hidden(world: Covers) -> None:
     world.history[:] = [an_entry(NEW, "hidden", hidden_image_id=TWIN)]
-    assert lookbook(world, "cover", ID, "--revert", TWIN[:6]).exit_code == 0
+    assert lookbook(world, "cover", ID, "--revert", TWIN[:8]).exit_code == 0
     assert world.product["cover_image_id"] == TWIN
 
 
 def test_beginning_of_several_ids_says_which(world: Covers) -> None:
     world.history.append(an_entry(TWIN))
-    result = lookbook(world, "cover", ID, "--revert", "012345")
+    result = lookbook(world, "cover", ID, "--revert", "01234567")
     assert result.exit_code == 1
-    assert "2 images begin with 012345: 0123456789aa (uploaded, 2026-11-21" in result.stderr
+    assert "2 images begin with 01234567: 0123456789aa (uploaded, 2026-11-21" in result.stderr
     assert "0123456789cc (made by openai, 2026-11-21" in result.stderr
     assert world.changed == []
 
 
 def test_image_that_the_product_never_had_says_where_to_look(world: Covers) -> None:
     for option in ("--revert", "--hide"):
-        result = lookbook(world, "cover", ID, option, "abcdef")
+        result = lookbook(world, "cover", ID, option, "abcdefab")
         assert result.exit_code == 1
+        # And what was typed is not shown as if it were cut
+        assert f"{ID} has no image that begins with abcdefab; see" in result.stderr
         assert f"lookbook history {ID}" in result.stderr
     assert world.changed == []
 
 
 def test_revert_is_json_for_scripts(world: Covers) -> None:
-    shown = json.loads(lookbook(world, "cover", ID, "--revert", OLD[:6], "--json").stdout)
+    shown = json.loads(lookbook(world, "cover", ID, "--revert", OLD[:8], "--json").stdout)
     assert (shown["product_id"], shown["cover_image_id"]) == (ID, OLD)
 
 
 def test_hidden_image_can_be_shown_again(world: Covers) -> None:
-    result = lookbook(world, "cover", ID, "--hide", NEW[:6])
+    result = lookbook(world, "cover", ID, "--hide", NEW[:8])
     assert result.exit_code == 0
     assert [sent.path.rpartition("/")[2] for sent in world.changed] == [NEW]
     lines = result.stdout.splitlines()
     assert lines[0] == f"Hidden: {NEW[:12]}. Show it again with: lookbook cover {ID} --revert {NEW[:12]}"
     # And it is said that there is no cover now
     assert any(line.startswith("It has no cover.") for line in lines)
-    assert json.loads(lookbook(world, "cover", ID, "--hide", OLD[:6], "--json").stdout)["hidden"] is True
+    assert json.loads(lookbook(world, "cover", ID, "--hide", OLD[:8], "--json").stdout)["hidden"] is True
 
 
 # --- history
@@ -615,6 +653,15 @@ def test_history_keeps_ids_whole_at_any_width(width: int) -> None:
     assert max(map(cell_len, table.splitlines())) <= width
 
 
+def test_history_tells_seconds_and_keeps_who_it_was_whole() -> None:
+    entries = [an_entry(prompt="words " * 99, actor="anna.de.oliveira@a-long-name.example.com"), an_entry(OLD)]
+    table = drawn(render.history_table(entries, NEW, 90), 90)
+    assert " anna.de.oliveira@" in table
+    assert "example.com" not in table
+    assert render.moment(entries[0]["created_at"], "%Y-%m-%d %H:%M:%S").plain.endswith(":15:02")
+    assert ":15:02  " in table
+
+
 def test_image_id_is_a_link_where_a_terminal_can_open_it() -> None:
     assert render.image_id(NEW, PICTURE_URL).spans[0].style.link == PICTURE_URL  # type: ignore[union-attr]  # a Style
     assert render.image_id(NEW, "javascript:alert(1)").spans == []
@@ -654,6 +701,9 @@ def test_someone_at_a_terminal_is_told_how_to_end_a_note(world: Covers, monkeypa
         (["--edit", "n-1"], None, "Give the note's text"),
         (["--edit", "n-1", "--delete", "n-1", "x"], None, "Choose one"),
         (["--delete", "n-1", "x"], None, "takes no text"),
+        (["-5 % in a week"], None, "put -- before it: lookbook note ID -- TEXT. Or give - in its place"),
+        (["--edti", "n-1", "x"], None, "Possible options: --edit"),
+        (["--no good"], None, "put -- before it: lookbook note ID -- TEXT. Or give - in its place"),
     ],
 )
 def test_note_that_cannot_be_is_refused_before_anything_is_sent(
@@ -749,6 +799,7 @@ def test_rating_in_some_products_only_is_status_2(world: Covers) -> None:
     [
         ([OLD[:7], "5"], "its first 8 digits or more"),
         (["cover.jpg", "5"], "is no image"),
+        ([OLD, "-5"], "whole number from 1 to 5"),
         *(([OLD, stars], "from 1 to 5") for stars in ("0", "6", "five", "4.5")),
     ],
 )
@@ -770,26 +821,27 @@ def test_image_that_is_not_clear_is_said_in_the_api_s_words(world: Covers) -> No
 
 
 @pytest.mark.parametrize(
-    ("args", "tags"),
+    ("args", "asked", "tags"),
     [
-        (["summer", "course", "für Sie"], ["course", "summer", "für Sie"]),
-        (["--remove", "COURSE"], []),
-        (["Summer", "SUMMER"], ["course", "Summer"]),
-        (["new", "--remove", "course"], ["new"]),
-        (["--set", "a", "b", "a"], ["a", "b"]),
-        (["--set"], []),
+        (["summer", "für Sie"], {"add": ["summer", "für Sie"], "remove": []}, ["course", "summer", "für Sie"]),
+        (["--remove", "course"], {"add": [], "remove": ["course"]}, []),
+        (["--remove", "winter"], {"add": [], "remove": ["winter"]}, ["course"]),
+        ([" Summer", "SUMMER "], {"add": ["Summer"], "remove": []}, ["course", "Summer"]),
+        (["new", "--remove", "course"], {"add": ["new"], "remove": ["course"]}, ["new"]),
+        (["--set", "a", "b", "a"], {"tags": ["a", "b"]}, ["a", "b"]),
+        (["--set"], {"tags": []}, []),
     ],
 )
-def test_tags_are_added_removed_and_set(world: Covers, args: list[str], tags: list[str]) -> None:
+def test_tags_are_added_removed_and_set(world: Covers, args: list[str], asked: Json, tags: list[str]) -> None:
     result = lookbook(world, "tag", ID, *args)
     assert result.exit_code == 0
-    assert [sent.json for sent in world.changed] == [{"tags": tags}]
+    # Then the API is told what to change, without a look at what there was: others may be changing it too
+    assert [sent.json for sent in world.sent if "/products/" in sent.path] == [asked]
     assert (f"Tags of {ID}: {', '.join(tags)}" if tags else "has no tags") in result.stdout
 
 
-def test_tags_are_shown_and_nothing_is_sent_when_nothing_changes(world: Covers) -> None:
-    for args in ([], ["course"], ["Course"]):
-        assert lookbook(world, "tag", ID, *args).stdout == f"Tags of {ID}: course\n"
+def test_tags_are_shown_and_nothing_is_changed_when_none_are_named(world: Covers) -> None:
+    assert lookbook(world, "tag", ID).stdout == f"Tags of {ID}: course\n"
     assert json.loads(lookbook(world, "tag", ID, "--json").stdout) == {"product_id": ID, "tags": ["course"]}
     assert world.changed == []
 
@@ -797,18 +849,19 @@ def test_tags_are_shown_and_nothing_is_sent_when_nothing_changes(world: Covers) 
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["--remove", "winter"], f"{ID} has no tag winter. It has: course."),
         (["--set", "a", "--remove", "course"], "do not go together"),
+        (["Winter", "--remove", "winter"], "not both: Winter."),
         (["x" * 51], "1 to 50 characters"),
         ([" "], "1 to 50 characters"),
-        ([f"t{n}" for n in range(50)], "these would be 51"),
+        (["--remove", ""], "1 to 50 characters"),
+        ([f"t{n}" for n in range(51)], "these are 51"),
     ],
 )
 def test_tags_that_cannot_be_are_refused(world: Covers, args: list[str], says: str) -> None:
     result = lookbook(world, "tag", ID, *args)
     assert result.exit_code == 1
     assert says in result.stderr
-    assert world.changed == []
+    assert world.sent == []
 
 
 def test_products_are_searched_for_and_show_their_tags(world: Covers, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -822,6 +875,23 @@ def test_products_are_searched_for_and_show_their_tags(world: Covers, monkeypatc
     world.lists["products"] = []
     assert "no such products" in lookbook(world, "products", "--search", "x").stdout
     assert "q" not in world.sent[0].query
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--search", ""], "Give words to search for."),
+        (["--search", " \t"], "Give words to search for."),
+        (["--source", "amazon"], "'cj', 'shopify', 'hotmart', 'scrape'"),
+    ],
+)
+def test_products_that_cannot_be_listed_are_refused_before_anything_is_sent(
+    world: Covers, args: list[str], says: str
+) -> None:
+    result = lookbook(world, "products", *args)
+    assert result.exit_code == 1
+    assert says in result.stderr
+    assert world.sent == []
 
 
 def test_get_shows_what_is_known_of_a_product(world: Covers) -> None:
@@ -896,3 +966,33 @@ def test_product_that_is_not_there_is_said_in_one_sentence(world: Covers, args: 
     world.before = lambda sent: (404, problem) if "/products/" in sent.path else None
     result = lookbook(world, args[0], "CJ9", *args[1:])
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", "Error: There is no product CJ9.\n")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["cover"], ["history"], ["notes"], ["note", "x"], ["tag", "x"], ["get"], ["check"], ["usage"]],
+    ids=lambda args: args[0],
+)
+def test_product_s_id_has_no_blanks_around_it_and_is_something(world: Covers, args: list[str]) -> None:
+    for empty in ("", " "):
+        result = lookbook(world, args[0], empty, *args[1:])
+        assert result.exit_code == 1
+        assert "The product's id is empty." in result.stderr
+    assert world.sent == []
+    assert lookbook(world, args[0], f" {ID}\t", *args[1:]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("detail", "hint"),
+    [
+        ("The library has no product 698441.", True),
+        ("Product 698441 is not in the library.", True),
+        ("The library has no product 698441x.", False),
+        ("The product 698441 has no note n-1.", False),
+    ],
+)
+def test_number_that_is_no_product_s_id_may_be_one_of_hotmart(world: Covers, detail: str, hint: bool) -> None:
+    world.before = lambda sent: (404, {"title": "Not found", "detail": detail}) if "/products/" in sent.path else None
+    rest = " If it is one of Hotmart's, its id is hotmart:698441." if hint else ""
+    assert lookbook(world, "history", "698441").stderr == f"Error: {detail}{rest}\n"
+    assert "its id is hotmart:698441." in lookbook(world, "check", "698441").stdout

@@ -87,8 +87,9 @@ def test_sync_is_followed_and_then_the_run_that_makes_covers(world: Hotmart) -> 
     result = lookbook(world, "hotmart", "sync")
     # Then what it found is said in words, and the run is followed to its end, whose status is the command's
     assert result.exit_code == 2
-    assert result.stdout.splitlines()[:7] == [
+    assert result.stdout.splitlines()[:8] == [
         "120 products at Hotmart: 5 new, 1 changed, 112 as before, 2 left out.",
+        "Left out: products that are not of the wanted status or format, or could not be used.",
         "1 product gone from Hotmart: marked so, and kept here.",
         "5 products without an image.",
         "2 products given up on, as making a cover failed again and again.",
@@ -110,8 +111,36 @@ def test_sync_that_fails_says_why_and_is_status_1(world: Hotmart) -> None:
     reason = "Hotmart refused the credentials."
     world.statuses = [RUNNING, a_status("failed", error=reason, counts={})]
     result = lookbook(world, "hotmart", "sync")
+    # Then it is no news that there is nothing at Hotmart, but what there is to do
     assert result.exit_code == 1
-    assert f"The sync failed: {reason}" in result.stdout
+    to_do = "Check the reason, then: lookbook hotmart sync"
+    assert result.stdout.splitlines() == [f"The sync failed: {reason}", f"The library is as it was. {to_do}"]
+    lines = lookbook(world, "hotmart", "status").stdout.splitlines()
+    assert lines[1].endswith(f"failed: {reason}")
+    assert lines[2] == f"The library is as it was. {to_do}"
+    # And what it had found before it failed is told
+    world.statuses = [a_status("failed", error=reason, counts={"listed": 50, "unchanged": 50})]
+    assert lookbook(world, "hotmart", "sync").stdout.splitlines() == [
+        f"The sync failed: {reason}",
+        "50 products at Hotmart: 50 as before.",
+        to_do,
+    ]
+
+
+@pytest.mark.parametrize("command", ["sync", "status"])
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        ("Some products could not be used: hotmart:7: It has no name.", "Not used: hotmart:7: It has no name."),
+        ("Covers are not made by themselves.", "Note: Covers are not made by themselves."),
+    ],
+)
+def test_sync_that_succeeded_says_what_it_could_not_use(world: Hotmart, command: str, error: str, says: str) -> None:
+    world.statuses = [a_status(error=error)]
+    result = lookbook(world, "hotmart", command)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines.index(says) > lines.index("120 products at Hotmart: 5 new, 1 changed, 112 as before, 2 left out.")
 
 
 def test_sync_and_its_run_are_one_document_for_scripts(world: Hotmart) -> None:
@@ -196,6 +225,7 @@ def test_status_tells_the_last_sync_its_run_and_the_next(world: Hotmart) -> None
         "Hotmart is configured.",
         f"Last sync: {here['started_at']}, succeeded in 12 seconds",
         "120 products at Hotmart: 5 new, 1 changed, 112 as before, 2 left out.",
+        "Left out: products that are not of the wanted status or format, or could not be used.",
         f"Run for covers: {RUN_ID}: succeeded. See it with: lookbook show {RUN_ID}",
         f"Next sync: {here['next_at']}, every 6 hours",
     ]
@@ -208,11 +238,10 @@ def test_status_tells_the_last_sync_its_run_and_the_next(world: Hotmart) -> None
         (a_status("never", counts={}, started_at=None, finished_at=None), "lookbook hotmart sync"),
         (a_status("running", counts={"listed": 50}), "So far:"),
         (a_status("failed", error="Hotmart was not reachable."), "failed: Hotmart was not reachable."),
-        (a_status(error="Hotmart was not reachable."), "Last error: Hotmart was not reachable."),
         (a_status(next_at=None, schedule="cron(0 3 * * ? *)"), "Syncs by itself: cron(0 3 * * ? *)"),
         (a_status(counts={"given_up": 1}), "lookbook cover ID --prompt TEXT"),
     ],
-    ids=["never", "running", "failed", "error", "cron", "given up"],
+    ids=["never", "running", "failed", "cron", "given up"],
 )
 def test_status_says_how_things_are(world: Hotmart, status: Json, says: str) -> None:
     world.statuses = [status]
@@ -230,6 +259,15 @@ def test_status_without_credentials_says_what_to_do(world: Hotmart) -> None:
     # And what was brought in before is told all the same
     world.statuses = [a_status(configured=False)]
     assert "120 products at Hotmart" in lookbook(world, "hotmart", "status").stdout
+
+
+def test_status_says_nothing_of_credentials_when_nobody_has_looked(world: Hotmart) -> None:
+    world.statuses = [a_status("never", configured=None, counts={}, next_at=None)]
+    result = lookbook(world, "hotmart", "status")
+    assert (result.exit_code, result.stdout.splitlines()) == (
+        0,
+        ["There was no sync yet. Start one with: lookbook hotmart sync", "Syncs by itself: every 6 hours"],
+    )
 
 
 @pytest.mark.parametrize(
