@@ -102,6 +102,13 @@ class Store:
         """Return what a product's pictures are, in order: our image ids, or `own` for the merchant's."""
         return ["own" if each["created_by"] == "merchant" else each["filename"][:64] for each in self.media(product_id)]
 
+    def comes_to_show(self, product_id: str, expected: list[str]) -> None:
+        """Look until the pictures are these: a shop puts them in order a moment after it has said so."""
+        deadline = time.monotonic() + 10
+        while self.shown(product_id) != expected and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert self.shown(product_id) == expected
+
     def hand(self, method: str, path: str, **more: Any) -> Any:
         """Do what the merchant does by hand."""
         url = f"{self.stack.known['shop_url']}/_shops/{self.shop.domain}{path}"
@@ -144,8 +151,8 @@ def as_wanted(seller: Seller, store: Store, ids: list[str] | None = None) -> Non
     for product in seller.products:
         product_id = product["product_id"]
         if ids is None or product_id in ids:
+            store.comes_to_show(product_id, ["own", *seller.pictures(product_id)])
             media = store.media(product_id)
-            assert store.shown(product_id) == ["own", *seller.pictures(product_id)]
             assert {each["status"] for each in media} == {"READY"}
             assert {each["alt"] for each in media[1:]} == {product["title"]}
     files = [each["filename"] for each in store.look()["files"] if each["created_by"] != "merchant"]
@@ -210,7 +217,7 @@ def test_a_run_publishes_to_every_store_that_it_names_and_pays_once(seller: Sell
     told = {each["store_id"]: each for each in run["stores"]}
     for store in (first, second):
         as_wanted(seller, store)
-        assert store.shown(new["product_id"]) == ["own", *seller.pictures(new["product_id"])]
+        store.comes_to_show(new["product_id"], ["own", *seller.pictures(new["product_id"])])
     assert (told[first.store_id]["images_generated"], told[second.store_id]["images_generated"]) == (VARIANTS, 0)
     figures = seller.stack.get(f"/api/stores/{second.store_id}/usage")["store"]
     assert figures["images_reused"] == (PRODUCTS + 1) * VARIANTS
@@ -316,7 +323,7 @@ def test_what_is_mapped_anew_moves(seller: Seller) -> None:
     first, second = seller.ids[:2]
     swapped = shops.OpenShop(store.shop.domain, "", {first: store.shop.numbers[second]})
     assert store.sync(swapped.mapping())["status"] == "succeeded"
-    assert store.shown(second) == ["own", *seller.pictures(first)]
+    store.comes_to_show(second, ["own", *seller.pictures(first)])
 
     # When it is mapped to the right one
     run = store.sync(store.shop.mapping([first]))
@@ -521,7 +528,7 @@ def test_when_a_products_images_change_the_shop_follows_and_the_merchants_stay(s
     blue = shops.own_picture()
     store.hand("POST", f"/products/{store.shop.numbers[product_id]}/media", json={"base64": blue, "alt": "mine"})
     before = seller.pictures(product_id)
-    assert store.shown(product_id) == ["own", *before, "own"]
+    store.comes_to_show(product_id, ["own", *before, "own"])
 
     # When new images of it are made
     seller.stack.run([product], variants=VARIANTS, reuse=False)
@@ -531,7 +538,7 @@ def test_when_a_products_images_change_the_shop_follows_and_the_merchants_stay(s
     assert run["status"] == "succeeded", run
     newest = [each["image_id"] for each in seller.stack.get(f"/api/products/{product_id}")["image_list"]]
     wanted = [image_id for image_id in newest if image_id not in before]
-    assert store.shown(product_id) == ["own", "own", *wanted]
+    store.comes_to_show(product_id, ["own", "own", *wanted])
     assert [each["alt"] for each in store.media(product_id)[:2]] == ["In the shop", "mine"]
     writes = store.writes()
     assert store.sync()["stores"][0]["unchanged"] == 1
