@@ -34,7 +34,7 @@ from pynamodb.expressions.update import AddAction, DeleteAction, RemoveAction
 from pynamodb.models import Model
 
 from lookbook.providers.base import Estimate, JobState, Limits, Order, Parameters, Submission
-from lookbook.settings import MethodSettings
+from lookbook.settings import ApiSettings, MethodSettings
 from lookbook.shopify import (
     REQUIRED_SCOPES,
     Added,
@@ -86,6 +86,21 @@ def method_settings(**changes: Any) -> MethodSettings:
         "try_on_method": "catvton",
     }
     return MethodSettings.model_validate(given | changes)
+
+
+def api_settings() -> ApiSettings:
+    """Settings of the API, with every method configured."""
+    given = {
+        "store_secrets_prefix": "lookbook/stores/",
+        "publish_function": "publish",
+        "hotmart_sync_function": "hotmart",
+        "hotmart_schedule": "rate(1 hour)",
+        "pipeline_arn": "arn:pipeline",
+        "user_pool_client_id": "client",
+        "aws_region": "eu-west-1",
+        "open_ai_usd_per_million_tokens": "5,8,30",
+    }
+    return ApiSettings.model_validate(method_settings().model_dump() | given)
 
 
 def a_product(**changes: Any) -> Item:

@@ -11,9 +11,8 @@ import pytest
 
 from lookbook import aws, covers, imaging, library, notes, tables
 from lookbook.api import config, images, products, respond, runs
-from lookbook.settings import ApiSettings
 from lookbook.tables import Run
-from tests.unit.fakes import Bucket, Tables, a_product, method_settings, tables_in_memory
+from tests.unit.fakes import Bucket, Tables, a_product, api_settings, tables_in_memory
 
 NOW = datetime(2026, 11, 21, 10, 20, tzinfo=UTC)
 A = "a" * 64
@@ -44,19 +43,7 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World(tables_in_memory(monkeypatch))
-    told = ApiSettings.model_validate(
-        method_settings().model_dump()
-        | {
-            "store_secrets_prefix": "lookbook/stores/",
-            "publish_function": "publish",
-            "hotmart_sync_function": "hotmart",
-            "hotmart_schedule": "rate(1 hour)",
-            "pipeline_arn": "arn:pipeline",
-            "user_pool_client_id": "client",
-            "aws_region": "eu-west-1",
-            "open_ai_usd_per_million_tokens": "5,8,30",
-        }
-    )
+    told = api_settings()
     for module in (config, images, products, runs):
         monkeypatch.setattr(module, "settings", lambda: told)
     monkeypatch.setattr(aws, "s3", lambda: made.bucket)

@@ -20,11 +20,10 @@ from lookbook.api import respond
 from lookbook.api import runs as runs_api
 from lookbook.api import stores as api
 from lookbook.errors import InputError
-from lookbook.settings import ApiSettings
 from lookbook.shopify import AdminToken, ClientCredentials, credentials_from_json
 from lookbook.tables import PRODUCT, RUN, Product, Publishing, Run, Store, Usage
 from lookbook.times import iso, now
-from tests.unit.fakes import Bucket, Tables, method_settings, tables_in_memory
+from tests.unit.fakes import Bucket, Tables, api_settings, tables_in_memory
 
 Json = dict[str, Any]
 
@@ -108,20 +107,7 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World(tables_in_memory(monkeypatch))
-    told = ApiSettings.model_validate(
-        method_settings().model_dump()
-        | {
-            "shopify_admin_url": "https://{shop}",
-            "store_secrets_prefix": PREFIX,
-            "publish_function": "publish",
-            "hotmart_sync_function": "hotmart",
-            "hotmart_schedule": "rate(1 hour)",
-            "pipeline_arn": "arn:pipeline",
-            "user_pool_client_id": "client",
-            "aws_region": "eu-west-1",
-            "open_ai_usd_per_million_tokens": "5,8,30",
-        }
-    )
+    told = api_settings()
     for module in (api, runs_api, products_api):
         monkeypatch.setattr(module, "settings", lambda: told)
     monkeypatch.setattr(aws, "s3", lambda: made.bucket)

@@ -278,6 +278,14 @@ def world() -> World:
     return World()
 
 
+def local_cloud(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start in a folder with a local cloud, with 80 columns and no terminal."""
+    nowhere(folder, monkeypatch)
+    stack = {"api_url": LOCAL, "endpoint_url": "http://127.0.0.1:4566", "user": "editor", "password": "right"}
+    (folder / ".local").mkdir()
+    (folder / ".local" / "stack.json").write_text(json.dumps(stack))
+
+
 def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Start in an empty folder and an empty home, with 80 columns and no terminal."""
     monkeypatch.chdir(tmp_path)

@@ -16,7 +16,6 @@ from typer.testing import CliRunner, Result
 
 from lookbook_cli import common, cover_commands, main, render
 from tests.unit.test_cli import (
-    LOCAL,
     RUN_ID,
     Answer,
     Sent,
@@ -25,8 +24,8 @@ from tests.unit.test_cli import (
     a_run,
     drawn,
     ledger_sum,
+    local_cloud,
     lookbook,
-    nowhere,
 )
 
 Json = dict[str, Any]
@@ -194,10 +193,7 @@ def world() -> Covers:
 @pytest.fixture(autouse=True)
 def _local_cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Start in a folder with a local cloud, with 80 columns and no terminal."""
-    nowhere(tmp_path, monkeypatch)
-    stack = {"api_url": LOCAL, "endpoint_url": "http://127.0.0.1:4566", "user": "editor", "password": "right"}
-    (tmp_path / ".local").mkdir()
-    (tmp_path / ".local" / "stack.json").write_text(json.dumps(stack))
+    local_cloud(tmp_path, monkeypatch)
 
 
 @pytest.fixture

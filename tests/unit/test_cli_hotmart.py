@@ -14,7 +14,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from lookbook_cli import common, main, render
-from tests.unit.test_cli import LOCAL, RUN_ID, Answer, Sent, World, a_run, lookbook, nowhere
+from tests.unit.test_cli import RUN_ID, Answer, Sent, World, a_run, local_cloud, lookbook
 
 Json = dict[str, Any]
 
@@ -65,10 +65,7 @@ def world() -> Hotmart:
 @pytest.fixture(autouse=True)
 def _local_cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Start in a folder with a local cloud, with 80 columns and no terminal."""
-    nowhere(tmp_path, monkeypatch)
-    stack = {"api_url": LOCAL, "endpoint_url": "http://127.0.0.1:4566", "user": "editor", "password": "right"}
-    (tmp_path / ".local").mkdir()
-    (tmp_path / ".local" / "stack.json").write_text(json.dumps(stack))
+    local_cloud(tmp_path, monkeypatch)
 
 
 RUNNING = a_status("running", counts={"listed": 50})
