@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -18,6 +20,8 @@ from lookbook.tables import ALL_PRODUCTS, PRODUCT, Note, Product
 router = Router()
 
 URL_SECONDS = 3600
+# Signing takes 0.4 ms, and a list has many links; a warm function gives the same ones again for so long.
+SIGNED_ANEW_SECONDS = 300
 KEY = {"updated_at", "product_id", "sort_key"}
 
 Source = Literal["cj", "shopify", "hotmart", "scrape"]
@@ -118,8 +122,13 @@ def _once_each(tags: list[str]) -> list[str]:
 
 
 def url_of(image_id: str) -> str:
-    """Return a link to an image's bytes that works for an hour."""
-    where = {"Bucket": settings().bucket, "Key": library.image_key(image_id)}
+    """Return a link to an image's bytes that works for an hour, from when it was last signed anew."""
+    return _signed(settings().bucket, image_id, int(time.time() // SIGNED_ANEW_SECONDS))
+
+
+@lru_cache(maxsize=10_000)
+def _signed(bucket: str, image_id: str, _period: int) -> str:
+    where = {"Bucket": bucket, "Key": library.image_key(image_id)}
     return aws.s3().generate_presigned_url("get_object", Params=where, ExpiresIn=URL_SECONDS)
 
 
