@@ -40,18 +40,18 @@ class Vault:
         self.secrets: dict[str, str] = {}
         self.being_deleted: set[str] = set()
 
-    def create_secret(self, *, Name: str, SecretString: str, **_: Any) -> None:  # noqa: N803 - boto3's
+    def create_secret(self, *, Name: str, SecretString: str, **_: Any) -> None:  # noqa: N803 - as boto3 names them
         if Name in self.being_deleted:
             raise refusal("InvalidRequestException")
         if Name in self.secrets:
             raise refusal("ResourceExistsException")
         self.secrets[Name] = SecretString
 
-    def put_secret_value(self, *, SecretId: str, SecretString: str) -> None:  # noqa: N803 - boto3's
+    def put_secret_value(self, *, SecretId: str, SecretString: str) -> None:  # noqa: N803 - as boto3 names them
         assert SecretId in self.secrets
         self.secrets[SecretId] = SecretString
 
-    def delete_secret(self, *, SecretId: str, ForceDeleteWithoutRecovery: bool) -> None:  # noqa: N803 - boto3's
+    def delete_secret(self, *, SecretId: str, ForceDeleteWithoutRecovery: bool) -> None:  # noqa: N803 - as boto3 names them
         if SecretId not in self.secrets:
             raise refusal("ResourceNotFoundException")
         assert ForceDeleteWithoutRecovery, "or else the id could not be used again for 30 days"
@@ -313,7 +313,7 @@ def test_store_is_tried_out_by_publish(world: World) -> None:
     told = {"ok": False, "shop": "One", "scopes": [], "missing": ["write_files"], "reason": "It lacks a scope."}
     asked: list[Json] = []
 
-    def invoke(*, FunctionName: str, Payload: bytes) -> Json:  # noqa: N803 - boto3's
+    def invoke(*, FunctionName: str, Payload: bytes) -> Json:  # noqa: N803 - as boto3 names them
         asked.append({FunctionName: json.loads(Payload)})
         return {"Payload": io.BytesIO(json.dumps(told).encode())}
 

@@ -16,7 +16,6 @@ from lookbook.tables import PRODUCT, UPLOAD, Fingerprint, HistoryEntry, Image, P
 from lookbook.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import datetime
 
     from pynamodb.expressions.condition import Condition
@@ -83,7 +82,7 @@ def _upload(product_id: str, picture: Picture, act: Act, tail: str) -> Image:
                 actions=[Fingerprint.kind.set(Fingerprint), Fingerprint.used_by.add({product_id})],
             )
         elif image.hidden_at:
-            _show(image)
+            image.hidden_at = image.hidden_by = None
             transaction.update(image, actions=_shown(), condition=Image.image_id.exists())
         variant = {int(image.variant)}
         actions: list[Any] = [Product.variants.add(variant), Product.hidden_variants.delete(variant)]
@@ -206,10 +205,7 @@ def _entry(
 
 def _change_cover(transaction: TransactWrite, product: Product, entry: HistoryEntry, act: Act, *more: Any) -> None:
     """Add an entry to history and, if it is the newest, make its image the cover."""
-    actions = [Product.updated_at.set(iso(act.now)), *more]
-    if history.wins(product, entry):
-        actions += history.set_cover(entry)
-    transaction.update(Product(product.product_id, PRODUCT), actions=actions, condition=_as_read(product))
+    _touch(transaction, product, act, *more, *(history.set_cover(entry) if history.wins(product, entry) else ()))
     transaction.save(entry, condition=HistoryEntry.entry_id.does_not_exist())
 
 
@@ -232,18 +228,10 @@ def _shown() -> list[Any]:
     return [Image.hidden_at.remove(), Image.hidden_by.remove()]
 
 
-def _show(image: Image) -> None:
-    image.hidden_at = image.hidden_by = None
-
-
 def _cover_before(product_id: str, others: list[Image]) -> Image | None:
     """Return the image of history's newest entry that is left and shown; else any that is."""
     shown = {str(image.image_id): image for image in others if not image.hidden_at}
-    for image_id in _covers(product_id):
-        if image_id in shown:
-            return shown[image_id]
+    for entry in history.page(product_id, MOST_ENTRIES):
+        if entry.image_id in shown:
+            return shown[entry.image_id]
     return next(iter(shown.values()), None)
-
-
-def _covers(product_id: str) -> Iterator[str | None]:
-    return (entry.image_id for entry in history.page(product_id, MOST_ENTRIES))

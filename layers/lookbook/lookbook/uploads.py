@@ -7,7 +7,6 @@ what is kept is what imaging.py makes of them.
 from __future__ import annotations
 
 import secrets
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -74,10 +73,8 @@ def _settle(upload: Upload, key: str, bucket: str, now: datetime) -> None:
     from lookbook import imaging  # noqa: PLC0415 - Pillow, which whoever announces an upload or asks for it needs not
 
     # The first look decides when it came, so that a repeated one gives it the same place in history.
-    with suppress(UpdateError):
-        upload.update([Upload.arrived_at.set(iso(now))], condition=Upload.arrived_at.does_not_exist())
-    upload.refresh(consistent_read=True)
-    act = covers.Act(upload.actor, datetime.fromisoformat(upload.arrived_at or iso(now)).astimezone(UTC))
+    upload.update([Upload.arrived_at.set(Upload.arrived_at | iso(now))])
+    act = covers.Act(upload.actor, datetime.fromisoformat(str(upload.arrived_at)).astimezone(UTC))
     try:
         picture = imaging.normalise(aws.get_object(bucket, key))
         image = covers.upload(upload.product_id, picture, bucket, act, tail=id_of(upload)[-16:])
